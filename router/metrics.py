@@ -37,6 +37,7 @@ COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "router_quarantined": ("refused webhooks by reason and result: kept, repeat or failed", ("reason", "result")),
     "router_spooled": ("events by result of the spool: kept, repeat, failed, drained, or known", ("result",)),
     "router_events": ("inbound events by source and result", ("source", "result")),
+    "router_commands": ("commands, by type and result (done or refused)", ("type", "result")),
     "router_attempts": ("attempts that did not finish an entry, by group and result", ("group", "result")),
     "router_api_calls": ("calls to the Conversations API by method, route and status", ("method", "route", "status")),
     "router_sweeps": ("conversations that the reconciler checked, by result", ("result",)),

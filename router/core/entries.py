@@ -34,6 +34,20 @@ from router.core.entry_models import (
     ParticipantData,
     UpdatedData,
 )
+from router.core.handoff_models import (
+    CommandRefusedData,
+    EntryAgent,
+    EntryCommand,
+    EntryHolder,
+    EntryOffer,
+    EntryRequest,
+    HandoffFailedData,
+    HandoffRequestedData,
+    HolderChangedData,
+    OfferEndedData,
+    OfferMadeData,
+    TurnData,
+)
 from router.core.timestamps import to_text
 from router.core.values import value
 
@@ -46,23 +60,35 @@ if TYPE_CHECKING:
 __all__ = [
     "DATA_TYPES",
     "ClosedData",
+    "CommandRefusedData",
     "CommunicationData",
     "Draft",
     "Entry",
     "EntryAddress",
+    "EntryAgent",
     "EntryCause",
     "EntryChoice",
+    "EntryCommand",
     "EntryCommunication",
     "EntryConversation",
     "EntryData",
+    "EntryHolder",
     "EntryLocation",
     "EntryMedium",
+    "EntryOffer",
     "EntryParticipant",
     "EntryParticipantAddress",
     "EntryReferral",
+    "EntryRequest",
+    "HandoffFailedData",
+    "HandoffRequestedData",
+    "HolderChangedData",
     "JoinedData",
     "LeftData",
+    "OfferEndedData",
+    "OfferMadeData",
     "ParticipantData",
+    "TurnData",
     "UpdatedData",
     "draft_entry",
     "json_schema",
@@ -76,7 +102,21 @@ __all__ = [
 SOURCE_PREFIX: Final = "/participant-router/"
 
 DATA_TYPES: Final[dict[str, type[EntryData]]] = {
-    data.type: data for data in (JoinedData, UpdatedData, LeftData, CommunicationData, ClosedData)
+    data.type: data
+    for data in (
+        JoinedData,
+        UpdatedData,
+        LeftData,
+        CommunicationData,
+        ClosedData,
+        HandoffRequestedData,
+        OfferMadeData,
+        OfferEndedData,
+        HolderChangedData,
+        HandoffFailedData,
+        CommandRefusedData,
+        TurnData,
+    )
 }
 
 

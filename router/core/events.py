@@ -31,6 +31,10 @@ class SourceName(StrEnum):
     EMAIL = "email"
 
 
+#: The source of entries that a command, a deadline or the desk brought about.
+COMMANDS_SOURCE: Final = "commands"
+
+
 @value
 class Identity:
     """The facts about a webhook that the receiver needs: account, idempotency key and subject.

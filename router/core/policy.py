@@ -40,10 +40,16 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The target (None: the participant is ignored) and the reason, which names the rule."""
+    """The target (None: the participant is ignored) and the reason, which names the rule.
+
+    `queue`, `skills`, `priority`: what the rule asks for, if the target is people; "" is the default queue.
+    """
 
     target: Target | None
     reason: str
+    queue: str = ""
+    skills: tuple[str, ...] = ()
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from router.core.classic.members import is_classic
 from router.core.errors import ApiError, AuthenticationError, NotFoundError, UnavailableError
 from router.core.formats import OtherFormatError
 from router.core.judging.recovery import QUIET, Recovery, expected_in, recover, take_closing
-from router.core.ledger.marker import Hearing, fields_for
+from router.core.ledger.marker import HOLDING_FIELD, Hearing, fields_for
 from router.core.resolution.reconciliation import read_snapshot
 from router.core.resources import ConversationStatus
 from router.logs import describe, log
@@ -131,7 +131,7 @@ class Reconciler:
 
     async def _confirm(self, unsure: UnconfirmedConversation) -> None:
         """Ask the API about a conversation, unless its closing or later evidence that it is open is known by now."""
-        query = LedgerQuery(unsure.account_id, unsure.conversation_id, tuple(fields_for((), ())))
+        query = LedgerQuery(unsure.account_id, unsure.conversation_id, (*fields_for((), ()), HOLDING_FIELD))
         (ledger,) = await self._store.read_ledgers([query])
         if ledger.is_closed:
             await self._closings.follow(ledger)

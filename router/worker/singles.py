@@ -15,7 +15,7 @@ from router.core.events import Version
 from router.core.formats import OtherFormatError
 from router.core.judging.resolved import resolved_fields
 from router.core.ledger.communications import was_heard
-from router.core.ledger.marker import Outcome, Result, fields_for
+from router.core.ledger.marker import HOLDING_FIELD, Outcome, Result, fields_for
 from router.core.resolution.requests import Ignored, Resolved, Surroundings, Unusable, Wait
 from router.core.resources import ConversationStatus
 from router.core.timestamps import to_microseconds
@@ -173,7 +173,7 @@ class SinglePath:
             return after_failed_read(answer, "fetching the conversation", pause=STEP_BACK)
         if answer.status == ConversationStatus.CLOSED:
             # The closing's callback was lost or is late: publish the closing to the holder now.
-            query = LedgerQuery(work.account_id, route.conversation_id, tuple(fields_for((), ())))
+            query = LedgerQuery(work.account_id, route.conversation_id, (*fields_for((), ()), HOLDING_FIELD))
             (closing,) = await self._store.read_ledgers([query])
             version = Version(to_microseconds(answer.updated_at) or work.begun, work.begun)
             closing.take_conversation(answer, version, work.event.cause)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router.core.ledger.marker import fields_for
+from router.core.ledger.marker import HOLDING_FIELD, fields_for
 from router.core.resources import ConversationStatus
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def fields(_: AccountRules, work: Work[ConversationReported]) -> Needed:
     """Return the conversation and the ledger fields that the event needs."""
-    return work.event.conversation.id, fields_for((), ())
+    return work.event.conversation.id, [*fields_for((), ()), HOLDING_FIELD]
 
 
 def apply(context: Context, work: Work[ConversationReported]) -> Outcome | None:

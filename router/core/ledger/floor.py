@@ -6,7 +6,7 @@ are read so. `ledger.wake_at` is when the conversation must be looked at again: 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router.core.addresses import from_key
 from router.core.handoff_models import (
@@ -17,7 +17,7 @@ from router.core.handoff_models import (
     OfferMadeData,
 )
 from router.core.keys import Target
-from router.core.ledger.marker import PARTICIPANT, Marker, read_marker
+from router.core.ledger.marker import HOLDING_FIELD, PARTICIPANT, Marker, read_marker
 from router.core.resources import AGENT_TYPES
 from router.core.routing.holding import Holder, Holding, read_holding
 from router.core.routing.inputs import Changed, Ended, Failed, Made, Requested
@@ -25,42 +25,59 @@ from router.core.routing.transitions import Step, take
 from router.core.timestamps import to_text
 
 if TYPE_CHECKING:
-    from router.core.events import Cause
-    from router.core.ledger.ledger import Ledger
+    from router.core.entry_models import EntryData
+    from router.core.ledger.fields import LedgerFields
     from router.core.routing.holding import HandoffRequest, Offer
     from router.core.routing.inputs import Happening, Input
 
-_HOLDING: Final = "holding"
 
-
-def holding_of(ledger: Ledger) -> Holding | None:
+def holding_of(ledger: LedgerFields) -> Holding | None:
     """Return the floor of a conversation; None if nobody was announced in it. Raises FieldNotReadError."""
-    if (text := ledger.get(_HOLDING)) is not None:
+    if (text := ledger.get(HOLDING_FIELD)) is not None:
         return read_holding(text)
     target = ledger.get("target")
     return Holding(holder=Holder(target=Target(target)), epoch=ledger.epoch) if target is not None else None
 
 
-def take_input(ledger: Ledger, holding: Holding, given: Input, cause: Cause) -> Step:
-    """Apply an input to the floor that `holding_of` gave; an input that is not refused is stored and published."""
+class Telling(NamedTuple):
+    """An entry that tells each of `targets` what happened; `name` distinguishes it from others about the customer."""
+
+    model: type[EntryData]
+    targets: tuple[Target, ...]
+    subject: str
+    name: str
+    fields: dict[str, Any]
+
+
+def open_floor(ledger: LedgerFields, request: HandoffRequest, customer: dict[str, Any]) -> Telling:
+    """Begin with people as the holder, of whom nobody has accepted yet, and a request for one."""
+    holding = Holding(holder=Holder(target=Target.HUMAN_AGENT), request=request, customer=customer)
+    ledger.put("epoch", "0")
+    ledger.put(HOLDING_FIELD, holding.model_dump_json(exclude_defaults=True))
+    return _tell(ledger, holding, Requested(request))
+
+
+def take_input(ledger: LedgerFields, holding: Holding, given: Input) -> tuple[Step, list[tuple[int, Telling]]]:
+    """Apply an input to the floor that `holding_of` gave, and store it unless it is refused.
+
+    Returns the step, and what is to be told, each with the epoch that it belongs to.
+    """
     if holding.customer is None:
         holding = holding.changed(customer=find_customer(ledger))
     step = take(holding, given)
     if step.refused is not None:
-        return step
-    after = step.holding
+        return step, []
+    epoch, told = holding.epoch, []
     for one in step.happened:
-        # What ends or was asked before belongs to the epoch before; the change itself begins the next one.
-        if isinstance(one, Changed):
-            ledger.put("epoch", str(after.epoch))
-            ledger.put("target", str(after.holder.target))
-        _publish(ledger, after, one, cause)
-    ledger.put("epoch", str(after.epoch))
-    ledger.put(_HOLDING, after.model_dump_json(exclude_defaults=True))
-    return step
+        epoch = one.epoch if isinstance(one, Changed) else epoch
+        told.append((epoch, _tell(ledger, step.holding, one)))
+    ledger.put("epoch", str(step.holding.epoch))
+    ledger.put("target", str(step.holding.holder.target))
+    ledger.put(HOLDING_FIELD, step.holding.model_dump_json(exclude_defaults=True))
+    return step, told
 
 
-def find_customer(ledger: Ledger) -> dict[str, Any] | None:
+def find_customer(ledger: LedgerFields) -> dict[str, Any] | None:
     """Return the announced customer in the shape of EntryParticipant; None if the ledger was not read as a whole."""
     if ledger.known is not None:
         return None
@@ -76,7 +93,7 @@ def find_customer(ledger: Ledger) -> dict[str, Any] | None:
     return None
 
 
-def _show(ledger: Ledger, participant_id: str, marker: Marker) -> dict[str, Any]:
+def _show(ledger: LedgerFields, participant_id: str, marker: Marker) -> dict[str, Any]:
     addresses = [from_key(key) for key in marker.addresses]
     return {
         "id": participant_id,
@@ -91,21 +108,23 @@ def _show(ledger: Ledger, participant_id: str, marker: Marker) -> dict[str, Any]
     }
 
 
-def _publish(ledger: Ledger, holding: Holding, one: Happening, cause: Cause) -> None:
-    """Add the entries that tell what happened; those for both targets have an id each."""
+def _tell(ledger: LedgerFields, holding: Holding, one: Happening) -> Telling:
     customer = holding.customer
     subject = str(customer["id"]) if customer else ledger.conversation_id
+    model, targets, name, shown = _show_happening(one)
+    return Telling(model, targets, subject, name, {"participant": customer, **shown})
+
+
+def _show_happening(one: Happening) -> tuple[type[EntryData], tuple[Target, ...], str, dict[str, Any]]:
+    """Return the model, the targets, the name and the fields of the entry that tells what happened."""
     people = (Target.HUMAN_AGENT,)
     match one:
         case Requested(request):
-            shown: dict[str, Any] = {"request": show_request(request)}
-            ledger.tell(people, HandoffRequestedData, cause, subject, request.id, participant=customer, **shown)
+            return HandoffRequestedData, people, request.id, {"request": show_request(request)}
         case Made(offer, request):
-            shown = _show_offer(offer, request)
-            ledger.tell(people, OfferMadeData, cause, subject, offer.id, participant=customer, **shown)
+            return OfferMadeData, people, offer.id, _show_offer(offer, request)
         case Ended(offer, how, request):
-            shown = _show_offer(offer, request) | {"how": str(how)}
-            ledger.tell(people, OfferEndedData, cause, subject, offer.id, participant=customer, **shown)
+            return OfferEndedData, people, offer.id, _show_offer(offer, request) | {"how": str(how)}
         case Changed(before, after, epoch, because, note, by):
             shown = {
                 "from": before.model_dump(mode="json"),
@@ -114,11 +133,10 @@ def _publish(ledger: Ledger, holding: Holding, one: Happening, cause: Cause) -> 
                 "note": note,
                 "request": show_request(by) if by else None,
             }
-            ledger.tell(tuple(Target), HolderChangedData, cause, subject, str(epoch), participant=customer, **shown)
+            return HolderChangedData, tuple(Target), str(epoch), shown
         case Failed(request, fallback):
             shown = {"request": show_request(request), "fallback": str(fallback)}
-            name = f"{request.id}.{request.queue}"
-            ledger.tell(tuple(Target), HandoffFailedData, cause, subject, name, participant=customer, **shown)
+            return HandoffFailedData, tuple(Target), f"{request.id} {request.queue}", shown
 
 
 def show_request(request: HandoffRequest) -> dict[str, Any]:

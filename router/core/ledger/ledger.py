@@ -27,9 +27,12 @@ from router.core.entries import (
     show_participant,
 )
 from router.core.events import Cause, Version
+from router.core.handoff_models import CommandRefusedData
+from router.core.keys import Target
 from router.core.ledger.aliases import forget_aliases, restore_aliases
 from router.core.ledger.calls import hang_up, is_another_call, see_calls
 from router.core.ledger.fields import LedgerFields
+from router.core.ledger.floor import Telling, holding_of, open_floor, take_input
 from router.core.ledger.marker import (
     Marker,
     Outcome,
@@ -41,12 +44,17 @@ from router.core.ledger.marker import (
     participant_field,
 )
 from router.core.resources import Conversation, ConversationStatus, Participant
+from router.core.routing.holding import HandoffRequest
+from router.core.routing.inputs import CloseFloor
+from router.core.routing.queues import DEFAULT_QUEUE
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
-    from router.core.keys import Target
     from router.core.ledger.marker import Claim
     from router.core.policy import Decision
+    from router.core.routing.holding import Holding
+    from router.core.routing.inputs import Input
+    from router.core.routing.transitions import Step
 
 _OLDER: Final = "older than the committed state"
 
@@ -98,6 +106,7 @@ class Ledger(LedgerFields):
         if outcome and marker is not None and marker.is_announced:
             return outcome  # for a further call: the stay continues
         stay = marker.stay + (0 if marker.is_present and not marker.is_announced else 1) if marker else 1
+        is_first = self.get("target") is None
         target = None if outcome else self._hold(fact.decision)
         was_ours = bool(marker and marker.is_ours)
         aliases = marker.aliases if marker else ()
@@ -112,6 +121,8 @@ class Ledger(LedgerFields):
             self.put(address_field(key), participant.id)
         restore_aliases(self, participant.id, aliases)
         self._publish(JoinedData, fact, distinction=str(stay), origin=fact.origin, opt_out=fact.opt_out)
+        if is_first and target == Target.HUMAN_AGENT:
+            self._open_floor(fact)
         return Outcome(Result.JOINED, str(self.get("reason")))
 
     def _objection(self, fact: ParticipantFact, marker: Marker | None, calls: tuple[str, ...]) -> Outcome | None:
@@ -211,6 +222,9 @@ class Ledger(LedgerFields):
             return Outcome(Result.NOTED, f"the conversation is {conversation.status}")
         if self.get("target") is None:
             return Outcome(Result.NOTED, "closed, nobody had been announced in it")
+        if self.get("epoch") is not None and (holding := holding_of(self)) is not None:
+            self.take_floor(holding, CloseFloor(), cause)
+            self.wake_at = cause.received_at // 1000
         self.publish(ClosedData, cause, subject=self.conversation_id, distinction="closed")
         return Outcome(Result.CLOSED, str(self.get("reason")))
 
@@ -237,19 +251,39 @@ class Ledger(LedgerFields):
         """Add an entry for the holder; `fields` are those of its model beyond EntryData."""
         self.entries.append(self._draft(model.type, cause, fields, subject=subject, distinction=distinction))
 
-    def tell(
-        self,
-        targets: tuple[Target, ...],
-        model: type[EntryData],
-        cause: Cause,
-        subject: str,
-        name: str,
-        **fields: Any,
-    ) -> None:
-        """Add an entry about a handoff for each of the targets, whoever holds the conversation."""
-        for target in targets:
-            data = self._data(cause, fields) | {"target": str(target)}
-            self.entries.append(self._to_entry(model.type, data, cause, subject=subject, name=f"{name}>{target}"))
+    def take_floor(self, holding: Holding, given: Input, cause: Cause) -> Step:
+        """Apply an input to the floor that `holding_of` gave; publish what happened, unless it is refused."""
+        step, told = take_input(self, holding, given)
+        for epoch, telling in told:
+            self._tell(telling, cause, epoch)
+        return step
+
+    def refuse(self, cause: Cause, targets: tuple[Target, ...], fields: dict[str, Any]) -> None:
+        """Tell that a command is refused; `fields` are those of CommandRefusedData beyond EntryData."""
+        name = str(fields["command_id"])
+        self._tell(Telling(CommandRefusedData, targets, self.conversation_id, name, fields), cause, self.epoch)
+
+    def _open_floor(self, fact: ParticipantFact) -> None:
+        """Ask for a person, if the target of a conversation that begins is people."""
+        now, decision = fact.cause.received_at // 1000, fact.decision
+        request = HandoffRequest(
+            id=f"{self.account_id}/{self.conversation_id}/rule",
+            reason=decision.reason,
+            queue=decision.queue or DEFAULT_QUEUE,
+            since=now,
+            queued_at=now,
+            skills=decision.skills,
+            priority=decision.priority,
+        )
+        customer = show_participant(fact.participant, account_id=self.account_id, conversation_id=self.conversation_id)
+        self._tell(open_floor(self, request, customer), fact.cause, 0)
+        self.wake_at = now
+
+    def _tell(self, telling: Telling, cause: Cause, epoch: int) -> None:
+        for target in telling.targets:
+            data = self._data(cause, telling.fields) | {"target": str(target), "epoch": epoch}
+            name = f"{telling.name}>{target}"
+            self.entries.append(self._to_entry(telling.model.type, data, cause, subject=telling.subject, name=name))
 
     def say(self, cause: Cause, fields: dict[str, Any], *, subject: str, name: str, claim: Claim) -> None:
         """Add a communication by `subject`, known by `name`, unless this ledger or the commit finds it published.

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 SUBJECT: Final = "s:"
 #: Begins the names of the fields that hold a Marker.
 PARTICIPANT: Final = "p:"
+#: Holds who has the floor (core.routing.holding.Holding), once there was a request; `epoch` is beside it.
+HOLDING_FIELD: Final = "holding"
 #: Fields that every read of a ledger needs.
 COMMON_FIELDS: Final = (
     "rev",

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from router.core.formats import HOLDING
+from router.core.formats import FIRST, HOLDING
 from router.core.keys import Target
 
 #: Bytes of JSON that the context of a request may have.
@@ -109,7 +109,7 @@ class Offer(_Model):
 class Holding(_Model):
     """The floor of one conversation. `offers` counts the offers ever made, which makes their ids unique."""
 
-    format: str = HOLDING.current
+    format: str = FIRST
     holder: Holder
     epoch: int = Field(default=0, ge=0)
     request: HandoffRequest | None = None
@@ -120,6 +120,8 @@ class Holding(_Model):
     customer: dict[str, Any] | None = None
     #: The agent who had the conversation last.
     last_agent: str | None = None
+    #: The request by which the present person came to it.
+    taken: HandoffRequest | None = None
 
     def changed(self, **fields: Any) -> Holding:
         """Return a copy with other values."""

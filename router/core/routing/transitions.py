@@ -257,8 +257,13 @@ def _give(holding: Holding, holder: Holder, because: Because, *happened: Happeni
     epoch = holding.epoch + 1
     said = note if note is not None else request.note if request else None
     changed = Changed(holding.holder, holder, epoch, because, said, request)
-    last_agent = holder.agent or holding.last_agent
-    return Step(holding.changed(holder=holder, epoch=epoch, last_agent=last_agent), (*happened, *ended, changed))
+    after = holding.changed(
+        holder=holder,
+        epoch=epoch,
+        last_agent=holder.agent or holding.last_agent,
+        taken=request if holder.agent is not None else None,
+    )
+    return Step(after, (*happened, *ended, changed))
 
 
 def _withdraw(holding: Holding) -> tuple[Holding, tuple[Happening, ...]]:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.keys import Target
 from router.core.routing.choice import MAX_PRIORITY, Need
-from router.core.routing.inputs import ExpireOffer, GiveUp, Overflow
+from router.core.routing.holding import HandoffRequest, Why
+from router.core.routing.inputs import ExpireOffer, GiveUp, LapseHolder, LosePlace, Overflow
+from router.core.routing.queues import DEFAULT_QUEUE
 from router.core.routing.transitions import FOREIGN
 from router.core.values import value
 
 if TYPE_CHECKING:
-    from router.core.routing.holding import HandoffRequest, Holding
+    from router.core.routing.holding import Holding
     from router.core.routing.inputs import Input
     from router.core.routing.team import Team
 
@@ -65,12 +67,12 @@ def own_agent(holding: Holding) -> str | None:
     return agent if is_own else None
 
 
-def wish_of(holding: Holding, team: Team, now: int, *, last_holder: str | None = None) -> Wish:
-    """Return what a conversation wants; `last_holder` is the agent who held until now, and may need a wrap-up."""
+def wish_of(holding: Holding, team: Team, now: int) -> Wish:
+    """Return what a conversation wants."""
     channel, holder, request = channel_of(holding), own_agent(holding), holding.request
-    wrap = 0
-    if last_holder is not None and last_holder != holder and last_holder in team.members:
-        wrap = int(team.members[last_holder].wrap_up * 1000)
+    left = holder if holding.is_closed else holding.last_agent
+    member = team.members.get(left) if left else None
+    wrap = int(member.wrap_up * 1000) if member else 0
     is_over = holder is None and request is None
     units = team.units_of(channel)
     if holding.is_closed or request is None:
@@ -133,3 +135,19 @@ def next_due(holding: Holding, team: Team, now: int) -> int | None:
 
 def _patience_ends(request: HandoffRequest, team: Team) -> int:
     return request.queued_at + int(team.queue(request.queue).patience * 1000)
+
+
+def after_lapse(holding: Holding, agent: str, conversation: str, now: int) -> Input | Why | None:
+    """Return what the end of an agent's presence does to a conversation that they hold or are asked about."""
+    if own_agent(holding) == agent:
+        name = f"{conversation}/lapse-{holding.epoch}"
+        reason = f"the presence of {agent} ended"
+        if holding.taken is None:
+            request = HandoffRequest(id=name, reason=reason, queue=DEFAULT_QUEUE, since=now, queued_at=now)
+        else:
+            fresh = {"id": name, "reason": reason, "since": now, "queued_at": now, "asked_by": None, "agent": None}
+            request = holding.taken.model_copy(update=fresh | {"declined": (), "missed": (), "is_overdue": False})
+        return LapseHolder(agent, request)
+    if holding.offer is not None and holding.offer.agent == agent:
+        return LosePlace(agent)
+    return Why.NOT_HOLDER

@@ -1,0 +1,124 @@
+"""What a command does to the floor of its conversation: an input, nothing, or a refusal. Pure."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from router.core.routing.commands import (
+    Finish,
+    HolderCommand,
+    OfferCommand,
+    ReleaseConversation,
+    RequestHandoff,
+    Say,
+    Transfer,
+)
+from router.core.routing.holding import HandoffRequest, Why
+from router.core.routing.inputs import AcceptOffer, AskForPerson, DeclineOffer, ReleaseFloor
+from router.core.routing.queues import DEFAULT_QUEUE
+from router.core.routing.transitions import check_holder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from router.core.routing.commands import Command, CommandData
+    from router.core.routing.holding import Holding
+    from router.core.routing.inputs import Input
+    from router.core.routing.team import Team
+
+
+class _Situation(NamedTuple):
+    command: Command
+    account_id: str
+    holding: Holding
+    now: int
+
+    @property
+    def request_id(self) -> str:
+        """The id of a request: it names the conversation, so that an offer's id does too."""
+        return f"{self.account_id}/{self.command.subject}/{sha256(self.command.id.encode()).hexdigest()[:12]}"
+
+
+def input_of(command: Command, account_id: str, holding: Holding, team: Team, now: int) -> Input | Why | None:
+    """Return what a command about a conversation does to its floor at `now` (ms), or why it is refused."""
+    if (refused := _unknown(command.data, team)) is not None:
+        return refused
+    return _INPUTS[type(command.data)](_Situation(command, account_id, holding, now), command.data)
+
+
+def _ask(at: _Situation, data: RequestHandoff) -> Input:
+    request = HandoffRequest(
+        id=at.request_id,
+        reason=data.reason,
+        queue=data.queue or DEFAULT_QUEUE,
+        since=at.now,
+        queued_at=at.now,
+        summary=data.summary,
+        context=data.context,
+        skills=data.skills,
+        agent=data.agent,
+        priority=data.priority,
+    )
+    return AskForPerson(request, data.epoch)
+
+
+def _answer(at: _Situation, data: OfferCommand) -> Input:
+    if at.command.type == "offer.accept":
+        return AcceptOffer(data.offer, data.agent, at.now)
+    return DeclineOffer(data.offer, data.agent)
+
+
+def _release(_: _Situation, data: ReleaseConversation) -> Input:
+    return ReleaseFloor(data.agent, data.epoch, data.note)
+
+
+def _transfer(at: _Situation, data: Transfer) -> Input | Why:
+    if (refused := check_holder(at.holding, data.agent, data.epoch)) is not None:
+        return refused
+    request = HandoffRequest(
+        id=at.request_id,
+        reason=f"transfer by {data.agent}",
+        queue=data.to.queue or DEFAULT_QUEUE,
+        since=at.now,
+        queued_at=at.now,
+        skills=data.to.skills,
+        agent=data.to.agent,
+        asked_by=data.agent,
+        note=data.note,
+    )
+    return AskForPerson(request, data.epoch)
+
+
+def _check(at: _Situation, data: HolderCommand) -> Why | None:
+    return check_holder(at.holding, data.agent, data.epoch)
+
+
+_INPUTS: Final[dict[type[CommandData], Callable[[_Situation, Any], Input | Why | None]]] = {
+    RequestHandoff: _ask,
+    OfferCommand: _answer,
+    ReleaseConversation: _release,
+    Transfer: _transfer,
+    Say: _check,
+    Finish: _check,
+}
+
+
+def _unknown(data: CommandData, team: Team) -> Why | None:
+    """Return why a command is refused that names somebody or something which is not configured."""
+    agents: list[str | None] = []
+    queue: str | None = None
+    skills: tuple[str, ...] = ()
+    if isinstance(data, HolderCommand | OfferCommand):
+        agents.append(data.agent)
+    if isinstance(data, RequestHandoff):
+        agents.append(data.agent)
+        queue, skills = data.queue, data.skills
+    if isinstance(data, Transfer):
+        agents.append(data.to.agent)
+        queue, skills = data.to.queue, data.to.skills
+    if any(one is not None and one not in team.members for one in agents):
+        return Why.UNKNOWN_AGENT
+    if queue is not None and not team.has_queue(queue):
+        return Why.UNKNOWN_QUEUE
+    return None if not skills or team.has_skills(skills) else Why.NO_SUCH_SKILLS

@@ -1,0 +1,203 @@
+"""Applies inputs to the floor of conversations, and makes the desk agree.
+
+The holder is decided in the conversation's partition, by one commit. Then the desk in partition 0 is told what the
+conversation wants, and may answer with an agent, who is offered the conversation by another commit. A process that dies
+in between leaves a timer, and whoever takes it goes on from there (streams.store.timers).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from router.core.events import COMMANDS_SOURCE, Cause
+from router.core.ledger.floor import holding_of
+from router.core.ledger.marker import Claim
+from router.core.routing.holding import Why
+from router.core.routing.inputs import GetPlace, LosePlace
+from router.core.routing.queues import AcceptMode
+from router.core.routing.wishes import Wish, due_now, next_due, wish_of
+from router.logs import log
+from router.streams.store.timers import TIMER_LEASE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from router.core.ledger.ledger import Ledger
+    from router.core.routing.holding import Holding
+    from router.core.routing.inputs import Input
+    from router.core.routing.team import Team
+    from router.streams.store.desk import Desk, Settled
+    from router.streams.store.ledgers import Store
+    from router.streams.store.timers import Timers
+
+#: How often an input is applied again because another worker committed first.
+_RACES: Final = 50
+#: How many agents are tried in one run; the timer goes on after that.
+_TRIES: Final = 20
+#: Seconds for which the id of a command is remembered.
+COMMAND_LIFE: Final = 2 * 86_400
+#: A revision above all others: of a conversation whose ledger is gone.
+_LAST: Final = 2**53
+
+
+class RacesLostError(Exception):
+    """Other workers keep changing the conversation: try again."""
+
+
+class FloorResult(NamedTuple):
+    """The result of an input: `refused` or not, the epoch after it, and whether it was applied before."""
+
+    refused: Why | None = None
+    epoch: int = 0
+    is_repeated: bool = False
+    holding: Holding | None = None
+
+
+class FloorPath:
+    """The floors of all conversations. `clock` returns µs since 1970; `team` the people and queues of now."""
+
+    def __init__(
+        self, *, store: Store, desk: Desk, timers: Timers, team: Callable[[], Team], clock: Callable[[], int]
+    ) -> None:
+        self._store = store
+        self._desk = desk
+        self._timers = timers
+        self._team = team
+        self._clock = clock
+
+    @property
+    def now(self) -> int:
+        """The time in ms since 1970."""
+        return self._clock() // 1000
+
+    async def apply(
+        self,
+        account_id: str,
+        conversation_id: str,
+        decide: Callable[[Holding], Input | Why | None],
+        cause: Cause,
+        *,
+        command_id: str | None = None,
+        on_refused: Callable[[Ledger, Why], None] | None = None,
+    ) -> FloorResult:
+        """Apply an input once by `command_id`, and make the desk agree; `on_refused` adds the answer to the ledger.
+
+        Raises RedisError, OtherFormatError, RacesLostError: all of it can be repeated.
+        """
+        for _ in range(_RACES):
+            ledger = await self._store.read_whole(account_id, conversation_id)
+            holding = holding_of(ledger)
+            if command_id is not None and await self._is_known(account_id, conversation_id, command_id):
+                await self.settle(ledger, holding)
+                return FloorResult(epoch=ledger.epoch, is_repeated=True, holding=holding)
+            given = decide(holding) if holding is not None else Why.UNKNOWN_CONVERSATION
+            refused = given if isinstance(given, Why) else None
+            if holding is not None and given is not None and not isinstance(given, Why):
+                step = ledger.take_floor(holding, given, cause)
+                refused, holding = step.refused, step.holding
+            if refused is not None:
+                if on_refused is not None:
+                    on_refused(ledger, refused)
+            elif ledger.changes:
+                ledger.wake_at = self.now + TIMER_LEASE
+            if command_id is not None and ledger.entries:
+                ledger.claims[ledger.entries[0].id] = Claim((_command(command_id),), COMMAND_LIFE)
+            if await self._commit(ledger):
+                if refused is None:
+                    await self.settle(ledger, holding)
+                return FloorResult(refused, ledger.epoch, holding=holding)
+        raise RacesLostError("other workers keep changing the conversation")
+
+    async def look(self, account_id: str, conversation_id: str) -> None:
+        """Do what is due in a conversation, then make the desk agree. Raises as `apply`."""
+        for _ in range(_RACES):
+            ledger = await self._store.read_whole(account_id, conversation_id)
+            holding = holding_of(ledger)
+            given = due_now(holding, self._team(), self.now) if holding is not None else None
+            if holding is None or given is None:
+                await self.settle(ledger, holding)
+                return
+            step = ledger.take_floor(holding, given, self._own_cause(type(given).__name__, conversation_id))
+            if step.refused is not None:
+                await self.settle(ledger, holding)
+                return
+            ledger.wake_at = self.now + TIMER_LEASE
+            await self._commit(ledger)
+
+    async def settle(self, ledger: Ledger, holding: Holding | None) -> None:
+        """Make the desk agree with a committed floor, offer the conversation if that finds an agent, set the timer."""
+        account_id, conversation_id = ledger.account_id, ledger.conversation_id
+        name = f"{account_id} {conversation_id}"
+        revision = _revision(ledger)
+        for _ in range(_TRIES):
+            if holding is None:
+                await self._desk.settle(name, _LAST, Wish(is_over=True))
+                await self._timers.set(account_id, conversation_id, revision, None)
+                return
+            answer = await self._desk.settle(name, revision, wish_of(holding, self._team(), self.now))
+            if answer.is_older:
+                return
+            given = self._answered(holding, answer)
+            if given is None:
+                due = next_due(holding, self._team(), self.now)
+                await self._timers.set(account_id, conversation_id, revision, due)
+                return
+            ledger = await self._store.read_whole(account_id, conversation_id)
+            if ledger.revision != revision:
+                return  # whoever changed it makes the desk agree
+            step = ledger.take_floor(holding, given, self._own_cause(type(given).__name__, conversation_id))
+            if step.refused is not None:
+                return
+            ledger.wake_at = self.now + TIMER_LEASE
+            if not await self._commit(ledger):
+                return
+            holding, revision = step.holding, _revision(ledger)
+
+    def _answered(self, holding: Holding, answer: Settled) -> Input | None:
+        """Return the input that an answer of the desk brings about."""
+        request, offer = holding.request, holding.offer
+        if answer.is_lost and offer is not None:
+            return LosePlace(offer.agent)
+        if answer.agent is None or request is None:
+            return None
+        queue = self._team().queue(request.queue)
+        return GetPlace(
+            request.id,
+            answer.agent,
+            answer.name,
+            self.now,
+            int(queue.ring * 1000),
+            is_automatic=queue.accept is AcceptMode.AUTOMATIC,
+        )
+
+    async def _is_known(self, account_id: str, conversation_id: str, command_id: str) -> bool:
+        (claim,) = await self._store.read_claims(account_id, conversation_id, [_command(command_id)])
+        return claim is not None
+
+    async def _commit(self, ledger: Ledger) -> bool:
+        if not ledger.has_news:
+            return True
+        (is_committed,) = await self._store.commit([ledger])
+        for entry in ledger.entries if is_committed else ():
+            log(
+                "floor",
+                type=entry.type,
+                target=entry.target,
+                conversation=ledger.conversation_id,
+                account=ledger.account_id,
+                epoch=entry.document["data"]["epoch"],
+            )
+        return is_committed
+
+    def _own_cause(self, what: str, conversation_id: str) -> Cause:
+        """Return the cause of what the router does by itself."""
+        return Cause(COMMANDS_SOURCE, what, conversation_id, "", self._clock())
+
+
+def _revision(ledger: Ledger) -> int:
+    """Return the revision of a ledger after its commit, if it had one."""
+    return ledger.revision + 1 if ledger.is_committed and ledger.changes else ledger.revision
+
+
+def _command(command_id: str) -> str:
+    return f"command:{command_id}"
