@@ -58,7 +58,7 @@ EVENTS: Final = {
     "budget.spent": "most events fail, so none becomes a dead letter any more; needs operator action",
     "budget.recovered": "events succeed again; those that still fail become dead letters as usual",
     "floor": "one entry about who holds a conversation was committed: its type, target, epoch",
-    "floor.failed": "a deadline or the end of an agent's presence could not be handled yet: the reason; it is tried again",
+    "floor.failed": "a deadline or an end of presence could not be handled yet: the reason; it is tried again",
     "command": "one command: type, id, conversation, epoch, and its result, done, repeated or the refusal",
     "event.dead": "an event was given up and became a dead letter",
     "consumed": "one entry of a participants stream: the consumer's result, milliseconds",

@@ -152,6 +152,7 @@ class Commander:
                 member.capacity,
                 member.skills if data.skills is None else data.skills,
                 member.channels if data.channels is None else data.channels,
+                member.wrap_up,
             )
             until = _time_of(delivery) // 1000 + data.life * 1000
             await self._desk.arrive(card, until, is_away=command.type == "agent.away")

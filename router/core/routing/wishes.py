@@ -27,13 +27,14 @@ _HOURS: Final = 60_000
 
 @value
 class AgentCard:
-    """What the desk knows of an agent who is present; `channels` None: all."""
+    """What the desk knows of an agent who is present; `channels` None: all, `wrap_up` in seconds."""
 
     identity: str
     name: str
     capacity: int
     skills: tuple[str, ...] = ()
     channels: tuple[str, ...] | None = None
+    wrap_up: float = 0.0
 
 
 @value
@@ -41,8 +42,7 @@ class Wish:
     """What a conversation wants of the desk.
 
     `holder`: the agent who holds, `asked`: the one with an open offer, `need`: what it needs while nobody is asked.
-    `units`: what it takes of the holder's capacity, None for all. `wrap`: ms of wrap-up for one who held until now.
-    `is_over`: the desk can forget the conversation.
+    `units`: what it takes of the holder's capacity, None for all. `is_over`: the desk can forget the conversation.
     """
 
     queue: str = ""
@@ -50,7 +50,6 @@ class Wish:
     asked: str | None = None
     need: Need | None = None
     units: int | None = 1
-    wrap: int = 0
     is_over: bool = False
 
 
@@ -70,17 +69,14 @@ def own_agent(holding: Holding) -> str | None:
 def wish_of(holding: Holding, team: Team, now: int) -> Wish:
     """Return what a conversation wants."""
     channel, holder, request = channel_of(holding), own_agent(holding), holding.request
-    left = holder if holding.is_closed else holding.last_agent
-    member = team.members.get(left) if left else None
-    wrap = int(member.wrap_up * 1000) if member else 0
     is_over = holder is None and request is None
     units = team.units_of(channel)
     if holding.is_closed or request is None:
         holder = None if holding.is_closed else holder
-        return Wish(holder=holder, units=units, wrap=wrap, is_over=is_over or holding.is_closed)
+        return Wish(holder=holder, units=units, is_over=is_over or holding.is_closed)
     if holding.offer is not None:
-        return Wish(request.queue, holder, holding.offer.agent, units=units, wrap=wrap)
-    return Wish(request.queue, holder, need=_need(request, team, holding, now), units=units, wrap=wrap)
+        return Wish(request.queue, holder, holding.offer.agent, units=units)
+    return Wish(request.queue, holder, need=_need(request, team, holding, now), units=units)
 
 
 def _need(request: HandoffRequest, team: Team, holding: Holding, now: int) -> Need:

@@ -1,7 +1,7 @@
 -- The desk: who is present, with how much room, and which conversations wait. The rule is core/routing/choice.py.
 -- KEYS: the beginning of the desk's keys, which are in partition 0; the partition's fence.
 -- ARGV: the partition's fence value (number of partitions), operation, now in ms, then by operation:
---   present    identity, card as JSON {name, capacity, skills, channels or null}, ms until which it holds, '1' if away
+--   present    identity, card as JSON {name, capacity, skills, channels or null, wrap in ms}, ms until which it holds, '1' if away
 --   leave      identity                              presence ends now
 --   settle     conversation, revision, wish as JSON     (see below)
 --   lapsed     limit, lease in ms                    agents whose presence has ended and who still have conversations
@@ -9,7 +9,7 @@
 --   rest       limit                                 agents whose wrap-up is over
 --   line       conversation                          its place in line, 0 if it does not wait
 --   look       (nothing)                             all agents and the number of waiting conversations by queue
--- An agent: {name, capacity, skills, channels, till, away, free, load, idle, has = {conversation = units}}, and
+-- An agent: {name, capacity, skills, channels, wrap, till, away, free, load, idle, has = {conversation = units}}, and
 -- `profile`, the name of the set of free agents with the same skills and channels.
 -- A need: {skills, channel, units, priority, since, agent, last, excluded, missed, queue}; units 0: all of an agent.
 -- A conversation has a need while it waits, an `asked` agent once one is found, and a `held` one who holds it; both in a
@@ -218,8 +218,8 @@ local function serve(identity)
   end
 end
 
--- Free the agent who has a conversation in `places`; `rest` is the end of a wrap-up in ms, 0 without one.
-local function vacate(places, conversation, rest)
+-- Free the agent who has a conversation in `places`, after a wrap-up if they have held it.
+local function vacate(places, conversation, has_held)
   local identity = call('HGET', places, conversation)
   if not identity then
     return
@@ -229,9 +229,9 @@ local function vacate(places, conversation, rest)
   if agent and agent.has[conversation] then
     agent.load = agent.load - agent.has[conversation]
     agent.has[conversation], agent.idle = nil, now
-    if rest > agent.free then
-      agent.free = rest
-      call('ZADD', RESTING, rest, identity)
+    if has_held and agent.wrap > 0 then
+      agent.free = now + agent.wrap
+      call('ZADD', RESTING, agent.free, identity)
     end
     store(identity, agent)
     serve(identity)
@@ -248,7 +248,7 @@ function operations.present(identity, card, till, away)
   end
   local fresh = cjson.decode(card)
   agent.name, agent.capacity, agent.skills, agent.channels = fresh.name, fresh.capacity, fresh.skills, fresh.channels
-  agent.till, agent.away = tonumber(till), away == '1'
+  agent.till, agent.away, agent.wrap = tonumber(till), away == '1', fresh.wrap
   call('ZADD', PRESENCE, till, identity)
   store(identity, agent)
   serve(identity)
@@ -266,9 +266,8 @@ function operations.leave(identity)
   return 1
 end
 
--- Make the desk agree with the conversation at `rev`. A wish: {holder, asked, need, units, wrap, is_over}: who holds,
--- who is asked, what it needs while nobody is, the units that it takes, ms of wrap-up for one who held until now, and
--- whether nothing more will come. Repeatable. What an older revision wished is replaced, and an older wish is refused.
+-- Make the desk agree with the conversation at `rev`. A wish: {holder, asked, need, units, is_over}: who holds, who is
+-- asked, what it needs while nobody is, the units that it takes, and whether nothing more will come. Repeatable. What an older revision wished is replaced, and an older wish is refused.
 -- Returns {'older'}, {'lost'}: the one who is asked has no place here, {'placed', agent, name}, {'waiting', place in
 -- line} or {'settled'}.
 function operations.settle(conversation, rev, text)
@@ -285,7 +284,7 @@ function operations.settle(conversation, rev, text)
   local holder, asked = wish.holder, wish.asked
   local has, is_asked = call('HGET', HELD, conversation), call('HGET', ASKED, conversation)
   if has and has ~= holder then
-    vacate(HELD, conversation, wish.wrap > 0 and now + wish.wrap or 0)
+    vacate(HELD, conversation, true)
   end
   if holder and has ~= holder then
     if is_asked == holder then
@@ -305,8 +304,9 @@ function operations.settle(conversation, rev, text)
     return { is_asked == asked and 'settled' or 'lost' }
   end
   local need = wish.need
-  if is_asked and not (need and not set_of(need.excluded)[is_asked]) then
-    vacate(ASKED, conversation, 0)
+  local agent = is_asked and get(AGENTS, is_asked)
+  if is_asked and not (need and agent and agent.till > now and not set_of(need.excluded)[is_asked]) then
+    vacate(ASKED, conversation, false)
     call('ZREM', PLACED, conversation)
     is_asked = false
   end
@@ -314,9 +314,10 @@ function operations.settle(conversation, rev, text)
     return { 'settled' }
   end
   if is_asked then
-    return { 'placed', is_asked, get(AGENTS, is_asked).name }
+    return { 'placed', is_asked, agent.name }
   end
-  local identity, agent = choose(need)
+  local identity
+  identity, agent = choose(need)
   if not identity then
     wait(conversation, need)
     return { 'waiting', call('ZRANK', P .. 'queue:' .. need.queue, conversation) + 1 }

@@ -48,7 +48,13 @@ class Desk:
 
     async def arrive(self, card: AgentCard, until: int, *, is_away: bool = False) -> int:
         """Note an agent's presence until `until` (ms); returns the number of conversations that wait to be offered."""
-        shown = {"name": card.name, "capacity": card.capacity, "skills": card.skills, "channels": card.channels}
+        shown = {
+            "name": card.name,
+            "capacity": card.capacity,
+            "skills": card.skills,
+            "channels": card.channels,
+            "wrap": int(card.wrap_up * 1000),
+        }
         return int(await self._run("present", card.identity, orjson.dumps(shown), until, "1" if is_away else ""))
 
     async def leave(self, identity: str) -> None:
@@ -109,7 +115,6 @@ def _show(wish: Wish) -> dict[str, Any]:
         "holder": wish.holder,
         "asked": wish.asked,
         "units": wish.units or 0,
-        "wrap": wish.wrap,
         "is_over": wish.is_over,
     }
     if need is not None:

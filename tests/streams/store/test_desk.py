@@ -40,8 +40,8 @@ def desk(redis, clock):
     return Desk(redis, Keys(), clock=clock)
 
 
-def card(identity, capacity=2, skills=(), channels=None):
-    return AgentCard(identity, identity.title(), capacity, skills, channels)
+def card(identity, capacity=2, skills=(), channels=None, wrap_up=0):
+    return AgentCard(identity, identity.title(), capacity, skills, channels, wrap_up)
 
 
 def wait_for(since=START, **fields):
@@ -91,7 +91,7 @@ async def test_an_older_wish_changes_nothing(desk):
 
 async def test_a_transfer_takes_two_places_and_its_acceptance_one(desk):
     """The giver keeps the conversation until then, and rests afterwards."""
-    await desk.arrive(card("dana", 1), LATE)
+    await desk.arrive(card("dana", 1, wrap_up=5), LATE)
     await desk.settle("c1", 1, wait_for())
     await desk.settle("c1", 2, Wish(asked="dana"))
     await desk.settle("c1", 3, Wish(holder="dana"))
@@ -100,7 +100,7 @@ async def test_a_transfer_takes_two_places_and_its_acceptance_one(desk):
     assert found.agent == "eli"
     await desk.settle("c1", 5, Wish(holder="dana", asked="eli"))
     assert {one.identity: one.load for one in (await desk.look())[0]} == {"dana": 1, "eli": 1}
-    await desk.settle("c1", 6, Wish(holder="eli", wrap=5000))
+    await desk.settle("c1", 6, Wish(holder="eli"))
     assert {one.identity: (one.load, one.free_at) for one in (await desk.look())[0]} == {
         "dana": (0, START + 5000),
         "eli": (1, 0),
@@ -109,10 +109,10 @@ async def test_a_transfer_takes_two_places_and_its_acceptance_one(desk):
 
 async def test_the_wrap_up_ends(desk, clock):
     """Then the next conversation comes."""
-    await desk.arrive(card("dana", 1), LATE)
+    await desk.arrive(card("dana", 1, wrap_up=5), LATE)
     await desk.settle("c1", 1, wait_for())
     await desk.settle("c1", 2, Wish(holder="dana"))
-    await desk.settle("c1", 3, Wish(wrap=5000, is_over=True))
+    await desk.settle("c1", 3, Wish(is_over=True))
     assert (await desk.settle("c2", 1, wait_for())).line == 1
     clock.now += 5000
     assert await desk.end_wrap_ups(10) == 1

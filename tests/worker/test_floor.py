@@ -1,0 +1,386 @@
+"""Commands, deadlines and presence against a real server: who holds a conversation, and what consumers are told."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import orjson
+import pytest
+
+from router.core.addresses import Address
+from router.core.entries import read_entry
+from router.core.events import Version
+from router.core.keys import Keys, Target
+from router.core.policy import Decision
+from router.core.routing.queues import AcceptMode, Fallback, Queue
+from router.core.routing.team import Team, TeamMember
+from router.streams.delivery import Delivery, Done, Poison, StreamRef
+from router.streams.store.desk import Desk
+from router.streams.store.ledgers import Store
+from router.streams.store.timers import Timers
+from router.worker.commander import Commander
+from router.worker.floor import FloorPath
+from router.worker.floor_loop import FloorLoop
+from tests.core.builders import CONVERSATION, make_cause, make_conversation, make_fact, make_participant
+from tests.support.accounts import ACCOUNT
+
+PHONE = Address("SMS", "+15551230001")
+START = 1_800_000_000_000
+PEOPLE = {
+    "dana": TeamMember("dana", "Dana", 2, ("german",), wrap_up=5),
+    "eli": TeamMember("eli", "Eli", 2),
+}
+
+
+@dataclass
+class Place:
+    """The parts of one worker, with a clock that the test sets (ms)."""
+
+    redis: object
+    keys: Keys
+    now: int = START
+    team: Team = field(default_factory=lambda: Team(PEOPLE, {"default": Queue(ring=20, patience=60)}))
+    number: int = 0
+    spoken: list = field(default_factory=list)
+
+    def __post_init__(self):
+        self.store = Store(self.redis, self.keys, marker_ttl=5000, clock=lambda: self.now * 1000)
+        self.desk = Desk(self.redis, self.keys, clock=lambda: self.now)
+        timers = Timers(self.redis, self.keys, clock=lambda: self.now)
+        self.floor = FloorPath(
+            store=self.store, desk=self.desk, timers=timers, team=lambda: self.team, clock=lambda: self.now * 1000
+        )
+        self.loop = FloorLoop(floor=self.floor, desk=self.desk, timers=timers, partitions=self.keys.partitions)
+        self.commander = Commander(
+            redis=self.redis,
+            keys=self.keys,
+            floor=self.floor,
+            desk=self.desk,
+            team=lambda: self.team,
+            accounts=(ACCOUNT,),
+            speak=self.speak,
+            close=self.speak,
+            wake=lambda: None,
+        )
+
+    async def speak(self, command, *_):
+        self.spoken.append(command.id)
+        return Done()
+
+    def cause(self):
+        return make_cause(received_at=self.now * 1000)
+
+    async def announce(self, target=Target.AI_AGENT, conversation_id=CONVERSATION):
+        """Announce a customer in a conversation that `target` holds."""
+        ledger = self.store.make_ledger(ACCOUNT, conversation_id)
+        participant = make_participant("p1", PHONE)
+        ledger.take_participant(make_fact(participant, 1, decision=Decision(target, "a rule"), cause=self.cause()))
+        assert await self.store.commit([ledger]) == [True]
+
+    async def send(self, kind, command_id=None, partition=0, **data):
+        """Take a command as the worker does; return the verdict."""
+        self.number += 1
+        command_id = command_id or f"command-{self.number}"
+        document = {"specversion": "1.0", "id": command_id, "type": f"command.{kind}", "source": "/test", "data": data}
+        fields = {b"type": kind.encode(), b"id": command_id.encode(), b"command": orjson.dumps(document)}
+        stream = StreamRef(partition, self.keys.commands(partition))
+        return await self.commander.attempt(Delivery(stream, f"{self.now}-{self.number}", fields))
+
+    async def told(self, target, *kinds, conversation_id=CONVERSATION):
+        """Return the entries for a target, of some types or all."""
+        stream = self.keys.participants(self.keys.partition_of(conversation_id), target)
+        entries = [read_entry(row[b"event"]) for _, row in await self.redis.xrange(stream)]
+        return [entry for entry in entries if not kinds or entry.type in kinds]
+
+    async def types(self, target=Target.HUMAN_AGENT):
+        return [entry.type for entry in await self.told(target)]
+
+    async def last(self, kind, target=Target.HUMAN_AGENT):
+        return (await self.told(target, kind))[-1].data
+
+    async def later(self, seconds):
+        """Let time pass, and do what is due then."""
+        self.now += int(seconds * 1000)
+        await self.loop.round()
+
+
+@pytest.fixture
+def place(redis):
+    """A worker on an empty server."""
+    return Place(redis, Keys())
+
+
+async def ask(place, **data):
+    return await place.send("handoff.request", conversation=CONVERSATION, reason="wants a person", **data)
+
+
+async def hold(place, agent="dana"):
+    """Let an agent take the conversation from the AI agent; return the epoch."""
+    await place.announce()
+    await place.send("agent.available", agent=agent)
+    await ask(place)
+    made = await place.last("offer.made")
+    await place.send("offer.accept", offer=made.offer.id, agent=agent)
+    return (await place.last("holder.changed")).epoch
+
+
+async def test_there_and_back(place):
+    """The AI agent keeps the floor until a person accepts, and gets it back with a note."""
+    await place.announce()
+    await place.send("agent.available", agent="dana")
+    await ask(place, summary="a refund", context={"order": 7}, skills=["german"])
+    requested, made = await place.told(Target.HUMAN_AGENT)
+    assert (requested.type, requested.data.request.summary, requested.data.epoch) == (
+        "handoff.requested",
+        "a refund",
+        0,
+    )
+    assert (made.type, made.data.agent.identity, made.data.offer.context) == ("offer.made", "dana", {"order": 7})
+    assert made.data.participant.id == "p1"
+    assert await place.types(Target.AI_AGENT) == ["participant.joined"]
+    await place.send("offer.accept", offer=made.data.offer.id, agent="dana")
+    ended, changed = (await place.told(Target.HUMAN_AGENT))[2:]
+    assert (ended.data.how, changed.data.to.agent, changed.data.epoch) == ("accepted", "dana", 1)
+    (heard,) = await place.told(Target.AI_AGENT, "holder.changed")
+    assert (heard.data.from_.target, heard.data.to.target, heard.data.because) == (
+        "ai-agent",
+        "human-agent",
+        "accepted",
+    )
+    await place.send("conversation.release", conversation=CONVERSATION, agent="dana", epoch=1, note="paid")
+    back = await place.last("holder.changed", Target.AI_AGENT)
+    assert (back.to.target, back.to.agent, back.note, back.epoch, back.because) == (
+        "ai-agent",
+        None,
+        "paid",
+        2,
+        "released",
+    )
+
+
+async def test_a_command_counts_once(place):
+    """Whoever repeats its id, and whatever has happened since."""
+    epoch = await hold(place)
+    for _ in range(2):
+        await place.send("conversation.release", "again", conversation=CONVERSATION, agent="dana", epoch=epoch)
+    assert (await place.types())[-1] == "holder.changed"
+    assert "command.refused" not in await place.types()
+
+
+async def test_a_refusal_tells_the_present_epoch(place):
+    """So that the sender knows what it missed."""
+    epoch = await hold(place)
+    await place.send("conversation.release", "late", conversation=CONVERSATION, agent="dana", epoch=epoch - 1)
+    refused = await place.last("command.refused")
+    assert (refused.why, refused.epoch, refused.command_id) == ("stale-epoch", epoch, "late")
+    assert refused.command.data["agent"] == "dana"
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "why"),
+    [
+        ("handoff.request", {"conversation": "unheard-of", "reason": "x"}, "unknown-conversation"),
+        ("handoff.request", {"conversation": CONVERSATION, "reason": "x", "agent": "nobody"}, "unknown-agent"),
+        ("handoff.request", {"conversation": CONVERSATION, "reason": "x", "queue": "nowhere"}, "unknown-queue"),
+        ("handoff.request", {"conversation": CONVERSATION, "reason": "x", "skills": ["x"]}, "nobody-has-these-skills"),
+        ("handoff.request", {"conversation": CONVERSATION, "reason": "x", "epoch": 3}, "stale-epoch"),
+        ("conversation.release", {"conversation": CONVERSATION, "agent": "dana", "epoch": 0}, "not-the-holder"),
+        (
+            "conversation.say",
+            {"conversation": CONVERSATION, "agent": "dana", "epoch": 0, "text": "x"},
+            "not-the-holder",
+        ),
+        ("conversation.finish", {"conversation": CONVERSATION, "agent": "dana", "epoch": 0}, "not-the-holder"),
+        (
+            "conversation.transfer",
+            {"conversation": CONVERSATION, "agent": "dana", "epoch": 0, "to": {}},
+            "not-the-holder",
+        ),
+        ("offer.accept", {"offer": f"{ACCOUNT}/{CONVERSATION}/x.1", "agent": "dana"}, "offer-ended"),
+    ],
+)
+async def test_refusals(place, kind, data, why):
+    """Each is answered, and changes nothing."""
+    await place.announce()
+    assert isinstance(await place.send(kind, **data), Done)
+    stream = data.get("conversation", CONVERSATION)
+    (refused,) = await place.told(Target.HUMAN_AGENT, conversation_id=stream)
+    assert (refused.type, refused.data.why) == ("command.refused", why)
+    assert place.spoken == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "why"),
+    [
+        ("handoff.ask", {}, "is not a command"),
+        ("handoff.request", {"reason": "x"}, "conversation"),
+        ("handoff.request", {"conversation": CONVERSATION, "reason": "x", "context": {"a": "x" * 8192}}, "8192"),
+        ("handoff.request", {"conversation": CONVERSATION, "reason": "x", "account": "AC0"}, "not configured"),
+        ("conversation.release", {"conversation": CONVERSATION, "agent": "dana", "epoch": "1"}, "epoch"),
+        ("offer.accept", {"offer": "7", "agent": "dana"}, "no offer's id"),
+        ("agent.available", {"agent": "nobody"}, "not in the roster"),
+        ("agent.available", {"agent": "dana", "life": 0}, "life"),
+    ],
+)
+async def test_dead_letters(place, kind, data, why):
+    """What cannot be read, or is not allowed, becomes a dead letter that says why."""
+    verdict = await place.send(kind, **data)
+    assert isinstance(verdict, Poison)
+    assert why in verdict.reason
+
+
+async def test_the_next_one_is_asked(place):
+    """After a refusal, and after the deadline; who missed it is asked again when nobody else is left."""
+    await place.announce()
+    await place.send("agent.available", agent="dana", life=600)
+    await ask(place)
+    first = await place.last("offer.made")
+    await place.later(20)
+    assert (await place.last("offer.ended")).how == "expired"
+    again = await place.last("offer.made")
+    assert (again.agent.identity, again.offer.id != first.offer.id) == ("dana", True)
+    await place.send("agent.available", agent="eli", life=600)
+    await place.send("offer.decline", offer=again.offer.id, agent="dana")
+    assert (await place.last("offer.made")).agent.identity == "eli"
+
+
+async def test_nobody_takes_it(place):
+    """The AI agent is told after the queue's patience, and has kept the floor."""
+    await place.announce()
+    await ask(place)
+    await place.later(59)
+    assert await place.types() == ["handoff.requested"]
+    await place.later(1)
+    failed = await place.last("handoff.failed", Target.AI_AGENT)
+    assert (failed.fallback, failed.epoch) == ("ai-agent", 0)
+    await place.send("agent.available", agent="dana")
+    await place.later(1)
+    assert "offer.made" not in await place.types()
+
+
+async def test_a_conversation_for_people_begins_with_a_request(place):
+    """The queue holds it until somebody accepts; its fallback is the AI agent."""
+    await place.announce(Target.HUMAN_AGENT)
+    await place.loop.round()
+    assert await place.types() == ["participant.joined", "handoff.requested"]
+    await place.later(60)
+    failed, changed = (await place.told(Target.AI_AGENT))[-2:]
+    assert (failed.type, changed.data.to.target, changed.data.because) == ("handoff.failed", "ai-agent", "fallback")
+
+
+async def test_a_queue_that_waits_tells_it_once(place):
+    """And whoever comes later is still asked."""
+    place.team = Team(PEOPLE, {"default": Queue(patience=60, fallback=Fallback.WAIT)})
+    await place.announce(Target.HUMAN_AGENT)
+    await place.later(60)
+    await place.later(60)
+    assert [one.type for one in await place.told(Target.HUMAN_AGENT, "handoff.failed")] == ["handoff.failed"]
+    await place.send("agent.available", agent="dana")
+    await place.loop.round()
+    assert (await place.last("offer.made")).agent.identity == "dana"
+
+
+async def test_overflow(place):
+    """After its patience a queue hands over to the next, which begins its own."""
+    queues = {"default": Queue(patience=60, overflow="late"), "late": Queue("late", accept=AcceptMode.AUTOMATIC)}
+    place.team = Team(PEOPLE, queues)
+    await place.announce()
+    await ask(place)
+    await place.later(60)
+    assert "handoff.failed" not in await place.types()
+    await place.send("agent.available", agent="dana")
+    await place.loop.round()
+    changed = await place.last("holder.changed")
+    assert (changed.to.agent, changed.because, changed.request.queue) == ("dana", "assigned", "late")
+
+
+async def test_presence_ends(place):
+    """The conversation of one who is gone is offered to the next, and belongs to the queue meanwhile."""
+    await hold(place)
+    await place.send("agent.available", agent="eli", life=600)
+    await place.later(61)
+    lapsed = (await place.told(Target.HUMAN_AGENT, "holder.changed"))[-1].data
+    assert (lapsed.to.target, lapsed.to.agent, lapsed.because, lapsed.epoch) == (
+        "human-agent",
+        None,
+        "presence-lapsed",
+        2,
+    )
+    assert (await place.last("offer.made")).agent.identity == "eli"
+
+
+async def test_an_offer_ends_with_the_presence(place):
+    """Whoever is next is asked, before the deadline."""
+    await place.announce()
+    await place.send("agent.available", agent="dana", life=5)
+    await ask(place)
+    await place.send("agent.available", agent="eli")
+    await place.later(5)
+    assert (await place.last("offer.ended")).how == "withdrawn"
+    assert (await place.last("offer.made")).agent.identity == "eli"
+
+
+async def test_a_transfer(place):
+    """The giver keeps the conversation until it is taken, and rests then."""
+    epoch = await hold(place)
+    await place.send("agent.available", agent="eli")
+    data = {"conversation": CONVERSATION, "agent": "dana", "epoch": epoch, "to": {"agent": "eli"}, "note": "yours"}
+    await place.send("conversation.transfer", **data)
+    made = await place.last("offer.made")
+    assert (made.agent.identity, made.offer.note, made.epoch) == ("eli", "yours", epoch)
+    await place.send("offer.accept", offer=made.offer.id, agent="eli")
+    assert (await place.last("holder.changed")).to.agent == "eli"
+    states = {one.identity: (one.load, one.free_at) for one in (await place.desk.look())[0]}
+    assert states == {"dana": (0, place.now + 5000), "eli": (1, 0)}
+
+
+async def test_the_closing_frees_the_agent(place):
+    """And ends the offer of what nobody has taken yet."""
+    await hold(place)
+    ledger = await place.store.read_whole(ACCOUNT, CONVERSATION)
+    ledger.take_conversation(make_conversation(status="CLOSED"), Version(5, 5), place.cause())
+    assert await place.store.commit([ledger]) == [True]
+    await place.loop.round()
+    (agent,), _ = await place.desk.look()
+    assert (agent.load, agent.free_at) == (0, place.now + 5000)
+    await place.send("conversation.say", "said", conversation=CONVERSATION, agent="dana", epoch=1, text="x")
+    assert (await place.last("command.refused")).why == "conversation-closed"
+
+
+async def test_two_accept_at_once(place):
+    """One of them has it; the other is told."""
+    await place.announce()
+    await place.send("agent.available", agent="dana")
+    await ask(place)
+    offer = (await place.last("offer.made")).offer.id
+    await asyncio.gather(*(place.send("offer.accept", offer=offer, agent="dana") for _ in range(2)))
+    assert len(await place.told(Target.HUMAN_AGENT, "holder.changed")) == 1
+    assert (await place.last("command.refused")).why == "offer-ended"
+
+
+async def test_ten_thousand_requests(place):
+    """One is open, the others are refused."""
+    await place.announce()
+    for _ in range(200):
+        await ask(place)
+    assert len(await place.told(Target.HUMAN_AGENT, "handoff.requested")) == 1
+
+
+async def test_commands_find_their_partition(redis):
+    """Wherever they are written."""
+    place = Place(redis, Keys(partitions=3))
+    home = place.keys.partition_of(CONVERSATION)
+    await place.announce()
+    other = (home + 1) % 3
+    await place.send("handoff.request", "there", other, conversation=CONVERSATION, reason="x")
+    assert await place.types() == []
+    ((_, fields),) = await redis.xrange(place.keys.commands(home))
+    assert await place.commander.attempt(Delivery(StreamRef(home, ""), "1-1", fields)) == Done()
+    assert await place.types() == ["handoff.requested"]
+
+
+async def test_a_death_after_the_commit(place):
+    """Whoever takes the timer makes the offer, though the desk was never asked."""
+    await place.announce(Target.HUMAN_AGENT)
+    await place.send("agent.available", agent="dana")
+    await place.later(3)
+    assert (await place.types())[-1] == "offer.made"
