@@ -39,17 +39,26 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """The target (None: the participant is ignored) and the reason, which names the rule.
+class Asking:
+    """What a rule asks for, if its target is people: a queue ("" is the default one), skills, a priority from 0."""
 
-    `queue`, `skills`, `priority`: what the rule asks for, if the target is people; "" is the default queue.
-    """
-
-    target: Target | None
-    reason: str
     queue: str = ""
     skills: tuple[str, ...] = ()
     priority: int = 0
+
+
+#: The highest priority of a request for a person.
+MAX_PRIORITY: Final = 999
+_NOTHING: Final = Asking()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The target (None: the participant is ignored), the reason, which names the rule, and what the rule asks for."""
+
+    target: Target | None
+    reason: str
+    asking: Asking = _NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +108,7 @@ class Rule:
     configuration_ids: frozenset[str] | None = None
     accounts: frozenset[str] | None = None
     hours: Hours | None = None
+    asking: Asking = _NOTHING
     #: The given ones of _CONDITIONS: the word, how to read its fact, and the accepted values.
     given: tuple[tuple[str, Callable[[Facts], str | None], frozenset[str]], ...] = field(
         init=False, repr=False, compare=False
@@ -148,18 +158,19 @@ def _matched(rule: Rule, facts: Facts) -> list[str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Ordered rules and the mandatory default."""
+    """Ordered rules and the mandatory default; `asking` is what the default asks for."""
 
     default: Target | None
     rules: tuple[Rule, ...] = field(default=())
+    asking: Asking = _NOTHING
 
     def decide(self, facts: Facts) -> Decision:
         """Return the decision for `facts`. Total: there always is one, and it names its rule."""
         for rule in self.rules:
             words = _matched(rule, facts)
             if words is not None:
-                return Decision(rule.target, f"{rule.name} ({', '.join(words)})" if words else rule.name)
-        return Decision(self.default, "default")
+                return Decision(rule.target, f"{rule.name} ({', '.join(words)})" if words else rule.name, rule.asking)
+        return Decision(self.default, "default", self.asking)
 
     def is_open(self, facts: Facts) -> bool:
         """Return whether an unknown recipient or configuration, once known, could change the decision."""

@@ -17,7 +17,7 @@ from router.core.errors import PolicyError
 from router.core.events import SourceName
 from router.core.ids import SID_DIGITS
 from router.core.keys import Target
-from router.core.policy import ALL_DAYS, DAYS, Hours, Policy, Rule, canonical_recipient, covers
+from router.core.policy import ALL_DAYS, DAYS, MAX_PRIORITY, Asking, Hours, Policy, Rule, canonical_recipient, covers
 from router.core.resources import ParticipantType
 from router.settings.toml_lines import TomlLines, parse_toml
 
@@ -33,7 +33,11 @@ _WORDS: Final[dict[str, tuple[str, tuple[str, ...] | None]]] = {
     "configuration_id": ("configuration_ids", None),
     "account": ("accounts", None),
 }
-_RULE_KEYS: Final = frozenset({"name", "target", "hours", *_WORDS})
+#: What a rule, or the default, may ask for if its target is people (core.routing).
+_ASKING: Final = frozenset({"queue", "skills", "priority"})
+_RULE_KEYS: Final = frozenset({"name", "target", "hours", *_WORDS, *_ASKING})
+#: Tables that settings.team_file reads.
+_OTHER_TABLES: Final = frozenset({"queue", "people"})
 _HOURS_KEYS: Final = frozenset({"days", "from", "to", "time_zone"})
 _ACCOUNT: Final = re.compile(f"AC{SID_DIGITS}")
 
@@ -47,9 +51,10 @@ class _PolicyReader(TomlLines):
     """Reads the document and collects every problem."""
 
     def read(self, document: dict[str, Any]) -> Policy:
-        for key in sorted(document.keys() - {"default", "rule"}):
-            self.report(self.find_top(key), f"unknown table or key '{key}' (known: default, rule)")
-        default = self.default(document.get("default"))
+        for key in sorted(document.keys() - {"default", "rule"} - _OTHER_TABLES):
+            self.report(self.find_top(key), f"unknown table or key '{key}' (known: default, people, queue, rule)")
+        default, table = self.default(document.get("default")), document.get("default")
+        asking = self.asking(table, self.find_top("default")) if isinstance(table, dict) else Asking()
         tables = document.get("rule", [])
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
             self.report(self.find_top("rule"), "rules are written as [[rule]] tables")
@@ -64,15 +69,16 @@ class _PolicyReader(TomlLines):
         self.check_reachable(valid)
         if self.problems:
             raise PolicyError(self.problems)
-        return Policy(default, tuple(rules))
+        return Policy(default, tuple(rules), asking)
 
     def default(self, table: Any) -> Target | None:
         line = self.find_top("default")
         if not isinstance(table, dict) or "target" not in table:
             self.report(line, "the default is missing: write [default] with target = one of " + ", ".join(_TARGETS))
             return None
-        for key in sorted(table.keys() - {"target"}):
-            self.report(self.find(key, line), f"unknown key '{key}' in [default] (known: target)")
+        for key in sorted(table.keys() - {"target"} - _ASKING):
+            known = ", ".join(sorted({"target", *_ASKING}))
+            self.report(self.find(key, line), f"unknown key '{key}' in [default] (known: {known})")
         return self.target(table["target"], self.find("target", line))
 
     def target(self, value: Any, line: int) -> Target | None:
@@ -93,12 +99,29 @@ class _PolicyReader(TomlLines):
         if "target" not in table:
             self.report(line, f"a rule needs a target: one of {', '.join(_TARGETS)}")
         target = self.target(table["target"], self.find("target", line)) if "target" in table else None
-        rule = Rule(name=name, line=line, target=target, hours=self.hours(table.get("hours"), line))
+        hours, asking = self.hours(table.get("hours"), line), self.asking(table, line)
+        rule = Rule(name=name, line=line, target=target, hours=hours, asking=asking)
         for word, (attribute, allowed) in _WORDS.items():
             if word in table:
                 values: Any = self.values(word, table[word], allowed, self.find(word, line))
                 rule = replace(rule, **{attribute: values})
         return rule
+
+    def asking(self, table: dict[str, Any], line: int) -> Asking:
+        """Return what a table asks for; whether there is such a queue is checked with the queues."""
+        queue, skills, priority = table.get("queue", ""), table.get("skills", []), table.get("priority", 0)
+        if not isinstance(queue, str):
+            self.report(self.find("queue", line), f"queue must be the name of a queue, not {queue!r}")
+        skills = [skills] if isinstance(skills, str) else skills
+        if not isinstance(skills, list) or not all(isinstance(one, str) and one for one in skills):
+            self.report(self.find("skills", line), f"skills must be a text or a list of texts, not {skills!r}")
+            skills = []
+        if not isinstance(priority, int) or isinstance(priority, bool) or not 0 <= priority <= MAX_PRIORITY:
+            self.report(self.find("priority", line), f"priority must be a number from 0 to {MAX_PRIORITY}")
+            priority = 0
+        if _ASKING & table.keys() and table.get("target") not in {None, Target.HUMAN_AGENT}:
+            self.report(line, f"queue, skills and priority are for the target {Target.HUMAN_AGENT}")
+        return Asking(str(queue), tuple(skills), priority)
 
     def values(
         self, word: str, value: Any, allowed: tuple[str, ...] | None, line: int

@@ -21,6 +21,7 @@ from router.process.apis import close_clients, make_apis, make_limits, make_repl
 from router.process.partitions import run_partitioned
 from router.settings.accounts_file import CREDENTIALS
 from router.settings.files import load_policy, load_voice
+from router.settings.team_file import load_team
 from router.streams.client.clock import RedisClock
 from router.streams.client.connection import Redis, connect
 from router.streams.client.gathering import make_gathering_client
@@ -32,6 +33,7 @@ from router.streams.store.trim import Trimmer
 from router.worker.account_cache import AccountCache
 from router.worker.batches import BatchPath
 from router.worker.calls import CallPath
+from router.worker.people import make_people
 from router.worker.reconciler import Reconciler
 from router.worker.singles import SinglePath
 from router.worker.startup import find_bridges, find_captured, find_configurations, find_own, warn_of_doubled_calls
@@ -138,6 +140,7 @@ def make_reconciler(settings: Settings, redis: Redis, resolver: Resolver, recent
 async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
     """Consume and resolve inbound entries while the block runs."""
     policy, attaching = load_policy(settings), load_voice(settings).attaching
+    team = load_team(settings.config_dir)
     redis, clock = connect(settings.redis), RedisClock(settings.keys.inbound(0))
     apis = make_apis(settings)
     try:
@@ -165,7 +168,8 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
         )
         consumer = make_consumer(settings, redis, resolver)
         trimmer = make_trimmer(settings, redis, clock)
-        async with consumer.running():
+        people = make_people(settings, redis, store=resolver.store, apis=apis, clock=clock, team=team)
+        async with consumer.running(), people.running(consumer):
             consumer.run_beside(trimmer.run(), "trim")
             consumer.run_beside(clock.run(redis), "clock")
             if recent is not None:
@@ -180,7 +184,7 @@ async def work(settings: Settings) -> int:
 
     Raises SettingsError if a file of the configuration is wrong, whether Redis answers or not.
     """
-    load_policy(settings), load_voice(settings)
+    load_policy(settings), load_voice(settings), load_team(settings.config_dir)
     return await run_partitioned(working, settings)
 
 
@@ -223,6 +227,7 @@ class Resolver:
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
         api_ahead: Callable[[str], int] = lambda _: 0,
     ) -> None:
+        self.store = store
         self.accounts = accounts = AccountCache(store, always_own=always_own, captured=captured, clock=clock)
         default = AccountRules(
             policy, is_classic_lookup=classic_lookup, text_limit=text_limit, route_ttl=int(route_ttl * 1_000_000)

@@ -265,15 +265,15 @@ class Ledger(LedgerFields):
 
     def _open_floor(self, fact: ParticipantFact) -> None:
         """Ask for a person, if the target of a conversation that begins is people."""
-        now, decision = fact.cause.received_at // 1000, fact.decision
+        now, asking = fact.cause.received_at // 1000, fact.decision.asking
         request = HandoffRequest(
             id=f"{self.account_id}/{self.conversation_id}/rule",
-            reason=decision.reason,
-            queue=decision.queue or DEFAULT_QUEUE,
+            reason=fact.decision.reason,
+            queue=asking.queue or DEFAULT_QUEUE,
             since=now,
             queued_at=now,
-            skills=decision.skills,
-            priority=decision.priority,
+            skills=asking.skills,
+            priority=asking.priority,
         )
         customer = show_participant(fact.participant, account_id=self.account_id, conversation_id=self.conversation_id)
         self._tell(open_floor(self, request, customer), fact.cause, 0)

@@ -10,10 +10,6 @@ least loaded, then the one idle longest, then by identity. Order of conversation
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
-
-#: The highest priority of a request; the lowest is 0.
-MAX_PRIORITY: Final = 999
 
 
 @dataclass(frozen=True, slots=True)

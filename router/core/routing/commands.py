@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from router.core.errors import UnusableError
 from router.core.lenient_json import load_json
-from router.core.routing.choice import MAX_PRIORITY
+from router.core.policy import MAX_PRIORITY
 from router.core.routing.holding import MAX_CONTEXT, MAX_SUMMARY
 from router.core.values import value
 

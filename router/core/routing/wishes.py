@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from router.core.keys import Target
-from router.core.routing.choice import MAX_PRIORITY, Need
+from router.core.policy import MAX_PRIORITY
+from router.core.routing.choice import Need
 from router.core.routing.holding import HandoffRequest, Why
 from router.core.routing.inputs import ExpireOffer, GiveUp, LapseHolder, LosePlace, Overflow
 from router.core.routing.queues import DEFAULT_QUEUE

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from router.core.keys import RESOLVER, Keys, Target, progress
+from router.core.keys import COMMANDER, RESOLVER, Keys, Target, progress
 from router.core.placement import partition_of
 from router.streams.consuming.groups import note_progress
 from router.streams.consuming.poison_isolation import COUNTS_LIFE
@@ -35,9 +35,10 @@ MOVER: Final = "repartition"
 STREAMS: Final[dict[str, str]] = {
     "inbound": RESOLVER,
     **{f"participants:{target}": str(target) for target in Target},
+    "commands": COMMANDER,
     "dead-letters": "",
 }
-SETS: Final = ("active", "sweeps")
+SETS: Final = ("active", "sweeps", "timers")
 _PAGE: Final = 500
 
 
@@ -46,7 +47,14 @@ def stream_key(keys: Keys, partition: int, name: str) -> str:
     kind, _, target = name.partition(":")
     if target:
         return keys.participants(partition, target)
-    makers = {"inbound": keys.inbound, "dead-letters": keys.dead_letters, "active": keys.active, "sweeps": keys.sweeps}
+    makers = {
+        "inbound": keys.inbound,
+        "commands": keys.commands,
+        "dead-letters": keys.dead_letters,
+        "active": keys.active,
+        "sweeps": keys.sweeps,
+        "timers": keys.timers,
+    }
     return makers[kind](partition)
 
 
@@ -109,7 +117,7 @@ class Division:
         """Write the new sets of one name beside the old ones, from the beginning."""
         for partition in range(self._new.partitions):
             await self._guard.put(partition, "DEL", self._new.moving(partition, name))
-        life = 1
+        life = 0  # of timers, which never expire
         for partition in range(self._old.partitions):
             key, start = stream_key(self._old, partition, name), 0
             life = max(life, await self._redis.pttl(key))
@@ -121,7 +129,7 @@ class Division:
                 for member, score in rows:
                     target = partition_of(member.partition(b" ")[2], self._new)
                     await self._guard.put(target, "ZADD", self._new.moving(target, name), int(score), member)
-        for partition in range(self._new.partitions):
+        for partition in range(self._new.partitions if life else 0):
             await self._guard.put(partition, "PEXPIRE", self._new.moving(partition, name), life)
         await self._guard.flush()
 
@@ -137,6 +145,8 @@ class Division:
         """Return the new partition of an entry; one that names no owner goes by its old partition."""
         fields = entry.fields
         subject = fields.get(b"subject") if b"subject" in fields else _conversation(fields)
+        if name == "commands":
+            subject = command_owner(fields) or subject
         if subject is None:
             return entry.source.partition % self._new.partitions
         partition = partition_of(subject, self._new)

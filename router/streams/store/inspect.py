@@ -74,7 +74,8 @@ class StreamState:
 
 def consumed_streams(keys: Keys, partition: int) -> list[str]:
     """Return the keys of a partition's streams that consumers read."""
-    return [keys.inbound(partition), *(keys.participants(partition, target) for target in Target)]
+    targets = (keys.participants(partition, target) for target in Target)
+    return [keys.inbound(partition), *targets, keys.commands(partition)]
 
 
 def all_streams(keys: Keys) -> list[str]:
