@@ -3,68 +3,48 @@
 It answers those who joined, and what they say if its `reply` asks for communications. It joins under
 ROUTER_AI_AGENT_ADDRESS; where that is not set or does not fit the channel, under our side's address of the entry; else
 as the single agent that is in the conversation already. A classic conversation it joins as the chat user AI_IDENTITY
-(see handlers.classic). The text comes from `reply` (see replies), by default ROUTER_AI_AGENT_GREETING; empty is silent.
-An opt-out keyword is not answered, because Twilio has answered it. Known gap: if Twilio's report of the participant
-came before the keyword, a new customer is greeted all the same.
+(see router.agents.classic). The text comes from `reply` (see replies), by default ROUTER_AI_AGENT_GREETING; empty is
+silent. An opt-out keyword is not answered, because Twilio has answered it. Known gap: if Twilio's report of the
+participant came before the keyword, a new customer is greeted all the same.
 
 If the reply fails for good, the entry is a dead letter, and ROUTER_AI_AGENT_APOLOGY, where it is set, is sent instead.
 
-A message is sent once per entry. If it is unknown whether it was sent (the process died or was stopped, the answer was
-lost), the conversation is searched for it before it is sent again. Known gaps: a message that needs longer than SETTLE
-to reach the API and be recorded is sent twice; a message in doubt counts as sent if the same text was sent in the
-minute before its entry. What happens to a message after the API accepted it is not followed.
-https://www.twilio.com/docs/api/conversations/v2/action
+A text is sent once per entry, and not if somebody else holds the conversation by then (see router.agents.texts).
 """
 
 from __future__ import annotations
 
 import time
-from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from handlers.classic import AI_IDENTITY, ClassicText
 from handlers.consume import GIVEN_UP
-from handlers.effects import Doubt, Effect, NotYetError
 from handlers.handler import Handler, HandlerResult, Ports, data_of
-from handlers.joiners import Joiners
-from handlers.joining import fits
-from handlers.joins import JoinOutcome, JoinRequest, JoinResult, unless_ended
 from handlers.replies import ask, is_asked_for, load_reply, make_greeting
+from router.agents.classic import AI_IDENTITY, ClassicText
+from router.agents.effects import Effect, Ticket
+from router.agents.joiners import Joiners
+from router.agents.joining import fits
+from router.agents.joins import JoinOutcome, JoinRequest, JoinResult, unless_ended
+from router.agents.texts import SETTLE, ReplyOutcome, V2Text, send_once
 from router.core.addresses import Address, Channel
 from router.core.classic.members import is_classic
 from router.core.entries import CommunicationData, JoinedData
-from router.core.resources import ActionParty, Communication, ParticipantType
+from router.core.resources import ParticipantType
 from router.core.timestamps import to_microseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from handlers.handler import Reaction
     from handlers.replies import Reply
-    from router.conversations.v2 import ConversationsV2
-    from router.core.entries import Entry, EntryParticipantAddress, ParticipantData
-    from router.core.resources import ParticipantAddress
+    from router.core.entries import Entry, ParticipantData
     from router.process.apis import Apis
 
 #: Channels on which the API can send; on the others the agent joins and is silent.
 SENDING: Final = frozenset({Channel.SMS, Channel.RCS, Channel.WHATSAPP, Channel.CHAT})
-#: Seconds in which a message must appear among the communications, or it counts as not sent.
-SETTLE: Final = 10.0
-#: Seconds after the step was begun in which the message may be sent: well before a successor stops waiting for it.
-SEND_WITHIN: Final = SETTLE / 2
 #: µs by which our clock may be ahead of the API's without that being noticed.
 CLOCK_SKEW: Final = 60_000_000
-
-
-class ReplyOutcome(StrEnum):
-    """The outcome of an answer, for the log."""
-
-    SENT = "sent"
-    FOUND = "found"  # an earlier try had sent it
-    SILENT = "silent"  # the reply gave no text
-    CANNOT_SEND = "channel cannot send"
-    OPT_OUT = "opt-out keyword"  # Twilio has answered it, and refuses further messages after STOP
 
 
 class AiAgent:
@@ -157,7 +137,7 @@ class AiAgent:
         return await effect.once("reply", lambda _: ask(self._reply, entry))
 
     async def _join(self, data: ParticipantData, effect: Effect) -> JoinResult:
-        async def join(_: Doubt | None) -> str:
+        async def join(_: object) -> str:
             address = await self._find_address(data)
             joiner = self._joiners.of(data.account_id, data.conversation.id)
             if address is None:
@@ -189,7 +169,8 @@ class AiAgent:
 
     async def _send_once(self, data: ParticipantData, message: V2Text | ClassicText, effect: Effect, step: str) -> str:
         joiner = self._joiners.of(data.account_id, data.conversation.id)
-        sending = effect.once(step, partial(self._send, message, effect, step, self._clock()))
+        ticket = Ticket(data.account_id, data.conversation.id, data.epoch)
+        sending = send_once(message, effect, step, ticket, settle=self._settle, clock=self._clock)
         return await unless_ended(sending, partial(joiner.find_ending, data.conversation.id, data.participant.id))
 
     def _message(self, entry: Entry, data: ParticipantData, participant_id: str, text: str) -> V2Text | ClassicText:
@@ -199,7 +180,9 @@ class AiAgent:
             return (to_microseconds(entry.time) or 0) + self._api_ahead(data.account_id) - CLOCK_SKEW
 
         if not is_classic(data.conversation.id):
-            return V2Text(api.v2, data, participant_id, text, since=since)
+            return V2Text(
+                api.v2, data.conversation.id, data.participant, data.channel, participant_id, text, since=since
+            )
         return ClassicText(
             api.classic,
             data.conversation.id,
@@ -208,22 +191,6 @@ class AiAgent:
             since=since,
             service_sid=api.account.classic_service_sid,
         )
-
-    async def _send(
-        self, message: V2Text | ClassicText, effect: Effect, step: str, begun_at: float, doubt: Doubt | None
-    ) -> str:
-        """Send a message unless it was sent or may still appear; `begun_at` is from before the step was begun."""
-        if doubt is not None:
-            if await message.is_recorded():
-                return ReplyOutcome.FOUND
-            if doubt.age < self._settle:
-                raise NotYetError("a message that may have been sent has not appeared", delay=self._settle - doubt.age)
-            begun_at = self._clock()
-            await effect.again(step)
-        if self._clock() - begun_at > SEND_WITHIN:
-            raise NotYetError("sending was begun too long ago: another process may have sent it", delay=SEND_WITHIN)
-        await message.send()
-        return ReplyOutcome.SENT
 
 
 def _can_send(data: ParticipantData) -> bool:
@@ -234,69 +201,6 @@ def _can_send(data: ParticipantData) -> bool:
 def _opt_out(data: JoinedData | CommunicationData) -> str | None:
     """Return the keyword that Twilio has answered itself, if the entry is about one."""
     return data.opt_out if isinstance(data, JoinedData) else data.communication.opt_out
-
-
-class V2Text:
-    """One text from our participant to the customer of an entry, in a v2 conversation.
-
-    `since()` is the earliest time at which it can have been sent, in µs by the API's clock.
-    """
-
-    def __init__(
-        self,
-        client: ConversationsV2,
-        data: ParticipantData,
-        participant_id: str,
-        text: str,
-        *,
-        since: Callable[[], int],
-    ) -> None:
-        self._client = client
-        self._data = data
-        self._text = text
-        self._author_id = participant_id
-        self._since = since
-
-    async def send(self) -> None:
-        """Start the action that sends it."""
-        data = self._data
-        sender = ActionParty(participant_id=self._author_id, channel=data.channel)
-        customer = ActionParty(participant_id=data.participant.id, channel=data.channel)
-        await self._client.send_message(
-            data.conversation.id, sender, [customer], text=self._text, channel_settings=await self._channel_settings()
-        )
-
-    async def _channel_settings(self) -> dict[str, str] | None:
-        """Return the classic conversation through which CHAT is sent: the channelId of the customer's address."""
-        data = self._data
-        if data.channel != Channel.CHAT:
-            return None
-        channel_id = _chat_id(data.participant.addresses)
-        if channel_id is None and isinstance(data, CommunicationData):  # such an entry has no channelId
-            customer = await self._client.fetch_participant(data.conversation.id, data.participant.id)
-            channel_id = _chat_id(customer.addresses)
-        return {"channelId": channel_id} if channel_id else None
-
-    async def is_recorded(self) -> bool:
-        """Tell whether the conversation contains the text from us to the customer, since the entry."""
-        async for one in self._client.list_communications(self._data.conversation.id, page_size=1000):
-            if self._is_ours(one):
-                return True
-        return False
-
-    def _is_ours(self, communication: Communication) -> bool:
-        author, text = communication.author, (communication.content or {}).get("text")
-        if author is None or author.participant_id != self._author_id or not isinstance(text, str):
-            return False
-        receivers = {one.participant_id for one in communication.recipients if one.participant_id}
-        if text.strip() != self._text.strip() or (receivers and self._data.participant.id not in receivers):
-            return False
-        created_at = to_microseconds(communication.created_at)
-        return created_at is None or created_at >= self._since()
-
-
-def _chat_id(addresses: Iterable[EntryParticipantAddress | ParticipantAddress]) -> str | None:
-    return next((one.channel_id for one in addresses if one.channel_id and one.channel == Channel.CHAT), None)
 
 
 def make_ai_agent(ports: Ports) -> Handler:

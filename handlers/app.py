@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from handlers.ai_agent import make_ai_agent
 from handlers.consume import GIVEN_UP, Consumption, account_of, facts_of, lane_of, subject_of
-from handlers.effects import Effects
 from handlers.handler import Handler, Ports
 from handlers.human_agent import make_human_agent
 from router import metrics
+from router.agents.effects import Effects
 from router.core.keys import Target
 from router.logs import describe, log
 from router.process.apis import close_clients, make_apis, make_limits, make_replication

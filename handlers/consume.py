@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from pydantic import ValidationError
 
-from handlers.effects import NotYetError
 from handlers.handler import HandlerResult
 from router import metrics
+from router.agents.effects import NotYetError
 from router.core.addresses import mask
 from router.core.entries import Entry, ParticipantData, read_entry
 from router.logs import describe_fully, log
@@ -24,8 +24,8 @@ from router.streams.delivery import Delivery, Done, Later, Poison, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from handlers.effects import Effects
     from handlers.handler import Handler
+    from router.agents.effects import Effects
 
 
 #: The result of an entry that has become a dead letter.

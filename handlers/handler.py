@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from handlers.effects import Effect
+from router.agents.effects import Effect
 from router.core.entries import Entry, EntryData
 
 if TYPE_CHECKING:

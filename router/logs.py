@@ -60,6 +60,7 @@ EVENTS: Final = {
     "floor": "one entry about who holds a conversation was committed: its type, target, epoch",
     "floor.failed": "a deadline or an end of presence could not be handled yet: the reason; it is tried again",
     "command": "one command: type, id, conversation, epoch, and its result, done, repeated or the refusal",
+    "command.sent": "the API has done what a command of an agent asked for: its conversation, agent and result",
     "event.dead": "an event was given up and became a dead letter",
     "consumed": "one entry of a participants stream: the consumer's result, milliseconds",
     "roster.assigned": "a human agent has joined a conversation that had waited for one",

@@ -38,6 +38,7 @@ COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "router_spooled": ("events by result of the spool: kept, repeat, failed, drained, or known", ("result",)),
     "router_events": ("inbound events by source and result", ("source", "result")),
     "router_commands": ("commands, by type and result (done or refused)", ("type", "result")),
+    "router_stale_texts": ("texts that were not sent, as somebody else held the conversation by then", ("step",)),
     "router_attempts": ("attempts that did not finish an entry, by group and result", ("group", "result")),
     "router_api_calls": ("calls to the Conversations API by method, route and status", ("method", "route", "status")),
     "router_sweeps": ("conversations that the reconciler checked, by result", ("result",)),

@@ -23,6 +23,7 @@ FLOORS = (
     ("router.conversations", "router.streams", "router.sandbox"),
     ("router.settings",),
     ("router.process",),
+    ("router.agents",),
     ("router.simulator", "router.receiver", "router.worker"),
     ("router.commands", "router.dev"),
     ("router.__main__", "handlers"),

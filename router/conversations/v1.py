@@ -180,6 +180,11 @@ class ClassicConversations:
         """Return one conversation by SID or unique name."""
         return await self._fetch(ClassicConversation, _CONVERSATION, {"conversation": conversation}, service_sid)
 
+    async def close_conversation(self, conversation: str, *, service_sid: str | None = None) -> ClassicConversation:
+        """Close a conversation, which is final; closing a closed one changes nothing."""
+        ids = {"conversation": conversation}
+        return await self._post(ClassicConversation, _CONVERSATION, ids, {"State": "closed"}, service_sid, None)
+
     async def _post(
         self,
         model: type[_ResourceT],

@@ -10,7 +10,6 @@ import tomllib
 from collections import Counter
 from datetime import date, time
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
-
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from router.streams.store.desk import Desk
     from router.worker.floor import FloorPath
 
+if TYPE_CHECKING:
+    #: Performs what a command needs of the API: the command, the account, its delivery, and the floor of now.
+    Action = Callable[[Command, str, Delivery, Holding], Awaitable[Verdict]]
+
 #: Seconds of the wait after lost races, and of the first one for a process of another release.
 _STEP_BACK: Final = 0.5
 _OTHER_RELEASE: Final = 2.0
@@ -54,8 +58,8 @@ class Commander:
         desk: Desk,
         team: Callable[[], Team],
         accounts: Collection[str],
-        speak: Callable[[Command, Delivery, Holding], Awaitable[Verdict]],
-        close: Callable[[Command, Holding], Awaitable[Verdict]],
+        speak: Action,
+        close: Action,
         wake: Callable[[], None],
     ) -> None:
         self._redis = redis
@@ -127,9 +131,9 @@ class Commander:
         if result.refused is not None or result.holding is None:
             return Done()
         if isinstance(data, Say):
-            return await self._speak(command, delivery, result.holding)
+            return await self._speak(command, account_id, delivery, result.holding)
         if isinstance(data, Finish):
-            return await self._close(command, result.holding)
+            return await self._close(command, account_id, delivery, result.holding)
         return Done()
 
     def _refuse(self, ledger: Ledger, command: Command, why: Why, cause: Cause) -> None:

@@ -14,7 +14,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from handlers.ai_agent import SENDING
-from handlers.joins import JoinOutcome
+from router.agents.joins import JoinOutcome
 from router.core.classic.members import is_classic
 from router.core.keys import Target
 from tests.chaos.deployment import SECRETS

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from handlers.assignments import Assignments
-from handlers.effects import Effects
 from handlers.roster import Agent, Roster
 from router import metrics
+from router.agents.effects import Effects
 from router.core.judging.routes import Route
 from router.core.keys import Target
 from router.streams.client.clock import RedisClock

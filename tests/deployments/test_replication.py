@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from redis.exceptions import RedisError
 
-from handlers.effects import Doubt, Effects
+from router.agents.effects import Doubt, Effects
 from router.core.errors import NotDurableError
 from router.core.keys import confirmation
 from router.streams.client.scripts import NotReplicatedError, Replication

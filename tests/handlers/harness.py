@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from handlers.ai_agent import AiAgent
 from handlers.assignments import Assignments
 from handlers.consume import Consumption
-from handlers.effects import Effects
 from handlers.handler import Handler
 from handlers.human_agent import HumanAgents
-from handlers.joiners import Joiners
-from handlers.joining import V2Joiner
 from handlers.replies import make_greeting
 from handlers.roster import Agent, Roster
 from handlers.sweep import Sweeper
+from router.agents.effects import Effects
+from router.agents.joiners import Joiners
+from router.agents.joining import V2Joiner
 from router.conversations import ClassicConversations, ConversationsV2, Transport
 from router.core.accounts import Account
 from router.core.entries import (

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from handlers.app import consuming, load_settings
-from handlers.joiners import Joiners
+from router.agents.joiners import Joiners
 from router.conversations import ConversationsV2
 from router.core.accounts import Account
 from router.core.errors import AuthenticationError

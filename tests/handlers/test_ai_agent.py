@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from handlers.ai_agent import SETTLE
-from handlers.effects import Effects, load_script
 from handlers.replies import make_greeting
+from router.agents.effects import Effects, load_script
 from router.core.entries import EntryAddress, EntryParticipant, JoinedData, show_participant
 from router.core.errors import ApiError, RequestError, ServerError, UnavailableError
 from router.streams.delivery import Done, Later

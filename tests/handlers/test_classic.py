@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from handlers.ai_agent import AiAgent
-from handlers.classic import AI_IDENTITY, ClassicJoiner, ClassicText
 from handlers.consume import Consumption
 from handlers.handler import Handler
-from handlers.joiners import Joiners
-from handlers.joins import JoinOutcome, JoinRequest
 from handlers.replies import make_greeting
 from handlers.roster import AssignedAgent
 from handlers.sweep import join_person
+from router.agents.classic import AI_IDENTITY, ClassicJoiner, ClassicText
+from router.agents.joiners import Joiners
+from router.agents.joins import JoinOutcome, JoinRequest
 from router.conversations import ClassicConversations
 from router.core.addresses import Address
 from router.core.entries import EntryAddress, JoinedData

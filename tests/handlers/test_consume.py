@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.consume import Consumption, subject_of
-from handlers.effects import ENTRY, NotYetError
 from handlers.handler import Handler, HandlerResult, data_of
+from router.agents.effects import ENTRY, NotYetError
 from router.core.entries import ClosedData, Entry, JoinedData, LeftData, UpdatedData
 from router.core.resources import Participant, ParticipantAddress
 from router.metrics import REGISTRY

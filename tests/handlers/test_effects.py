@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handlers.effects import LIFE, Doubt
+from router.agents.effects import LIFE, Doubt
 from router.core.errors import (
     AuthenticationError,
     ConflictError,

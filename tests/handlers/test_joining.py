@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from handlers.joining import fits, single_agent, to_wire
-from handlers.joins import JoinOutcome, JoinRequest
+from router.agents.joining import fits, single_agent, to_wire
+from router.agents.joins import JoinOutcome, JoinRequest
 from router.core.addresses import Address
 from router.core.errors import ConflictError, NotFoundError, RateLimitError, RequestError, ServerError, TransportError
 from router.core.resources import Participant, ParticipantAddress, ParticipantType

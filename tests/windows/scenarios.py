@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from handlers.classic import AI_IDENTITY
+from router.agents.classic import AI_IDENTITY
 from router.core.keys import RESOLVER, Keys
 from router.simulator.classic import ClassicScene, classic_webhook
 from router.simulator.event_streams import streamed_message

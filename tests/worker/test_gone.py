@@ -1,6 +1,6 @@
 """Conversations that the API does not know any more: whoever learns of it drops the route, and the message moves on."""
 
-from handlers.joiners import Joiners
+from router.agents.joiners import Joiners
 from router.core.entries import CommunicationData
 from router.core.ledger.marker import Result
 from router.core.timestamps import to_text

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from router.core.errors import UnusableError
 from router.core.keys import COMMANDER, RESOLVER, Keys, Target, progress
 from router.core.placement import partition_of
+from router.core.routing.commands import read_command
 from router.streams.consuming.groups import note_progress
 from router.streams.consuming.poison_isolation import COUNTS_LIFE
 from router.streams.repartition.merging import EntryId, SourceEntry, SourceGroup, merge, read_source, write_id
@@ -146,7 +148,7 @@ class Division:
         fields = entry.fields
         subject = fields.get(b"subject") if b"subject" in fields else _conversation(fields)
         if name == "commands":
-            subject = command_owner(fields) or subject
+            subject = _owner(fields)
         if subject is None:
             return entry.source.partition % self._new.partitions
         partition = partition_of(subject, self._new)
@@ -275,6 +277,14 @@ class Division:
             name = self._new.latest(partition, account, subject)
             await self._guard.put(partition, "SET", name, entry_id, "EX", LATEST_LIFE)
         await self._guard.flush()
+
+
+def _owner(fields: dict[bytes, bytes]) -> bytes | None:
+    """Return the conversation of a command, None if it names none."""
+    try:
+        return read_command(fields).subject.encode() or None
+    except (UnusableError, UnicodeEncodeError):
+        return None
 
 
 def _conversation(fields: dict[bytes, bytes]) -> bytes | None:

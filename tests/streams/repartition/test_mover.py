@@ -10,7 +10,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from handlers.effects import Effects
+from router.agents.effects import Effects
 from router.core.events import share
 from router.core.keys import RESOLVER, Keys, Target
 from router.core.placement import PLACES

@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from handlers.joins import JoinOutcome, JoinRequest, JoinResult, may_have_joined, unless_ended
+from router.agents.joins import JoinOutcome, JoinRequest, JoinResult, may_have_joined, unless_ended
 from router.core.addresses import Address, Channel, canonicalize
 from router.core.errors import ConflictError, NotFoundError, RequestError, UnavailableError
 from router.core.resources import ConversationStatus, NewParticipant, Participant, ParticipantAddress, ParticipantType

@@ -1,7 +1,8 @@
 -- Begin a step of an entry's effect, unless it is done.
--- KEYS: the effect's hash, the partition's fence.
--- ARGV: step, TTL in seconds, '1' to begin a step again that was begun and not finished, number of partitions.
--- Returns {'new', its state}, {'done', value} or {'unsure', milliseconds since it was begun}.
+-- KEYS: the effect's hash, the partition's fence; the conversation's hash if the step needs its epoch.
+-- ARGV: step, TTL in seconds, '1' to begin a step again that was begun and not finished, number of partitions; the epoch
+-- in which the conversation must be.
+-- Returns {'new', its state}, {'done', value}, {'unsure', milliseconds since it was begun} or {'stale', epoch}.
 -- A step's field holds 'd' and its value, or 'b' and the time in ms at which it was begun; 'u' instead of 'b' after the
 -- step was begun a second time.
 -- A process that missed a move of the partitions begins nothing: the effects are elsewhere by now.
@@ -14,6 +15,12 @@ local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local state = redis.call('HGET', KEYS[1], ARGV[1])
 if state and string.sub(state, 1, 1) == 'd' then
   return {'done', string.sub(state, 2)}
+end
+if KEYS[3] then
+  local epoch = redis.call('HGET', KEYS[3], 'epoch') or '0'
+  if epoch ~= ARGV[5] then
+    return {'stale', epoch}
+  end
 end
 local since = state and tonumber(string.sub(state, 2)) or now
 local begun = (state and 'u' or 'b') .. string.format('%d', ARGV[3] == '1' and now or since)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from handlers.joins import JoinOutcome, JoinResult, may_have_joined, unless_ended
+from router.agents.joins import JoinOutcome, JoinResult, may_have_joined, unless_ended
 from router.core.addresses import Address, Channel
 from router.core.classic.resources import ClassicState, NewClassicParticipant, is_already_there
 from router.core.errors import ConflictError, NotFoundError, RequestError, UnavailableError
@@ -21,7 +21,7 @@ from router.core.timestamps import to_microseconds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from handlers.joins import JoinRequest
+    from router.agents.joins import JoinRequest
     from router.conversations import ClassicConversations
     from router.core.classic.resources import ClassicMessage
     from router.streams.store.ledgers import Store

@@ -13,13 +13,10 @@ after LIFE is new. With ROUTER_REDIS_WAIT a step begins once the replicas have i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.errors import ApiError, RouterError, had_no_effect
-from router.streams.client.connection import Script
-from router.streams.client.scripts import NO_REPLICATION, Replication, run_confirmed
+from router.streams.client.scripts import NO_REPLICATION, Replication, load_script, run_confirmed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -39,6 +36,19 @@ class NotYetError(RouterError):
     def __init__(self, message: str, *, delay: float) -> None:
         super().__init__(message)
         self.delay = delay
+
+
+class StaleEpochError(RouterError):
+    """Somebody else holds the conversation by now: the step is not begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """The epoch in which a step was prepared: it is begun while the conversation is still in it, else never."""
+
+    account_id: str
+    conversation_id: str
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +73,15 @@ class _Finished:
 
 
 class Effect:
-    """The steps of one entry; `fence` is the key of its partition's fence, and the number of partitions."""
+    """The steps of one entry, in a partition; `name` is their key."""
 
     def __init__(
-        self, redis: Redis, key: str, fence: tuple[str, int], replication: Replication = NO_REPLICATION
+        self, redis: Redis, name: str, keys: Keys, partition: int, replication: Replication = NO_REPLICATION
     ) -> None:
         self._redis = redis
-        self._key = key
-        self._fence, self._partitions = fence
+        self._key = name
+        self._keys = keys
+        self._fence = keys.fence(partition)
         self._replication = replication
 
     async def outcome(self) -> str | None:
@@ -86,13 +97,14 @@ class Effect:
         """Mark the entry as finished: its redeliveries do nothing."""
         await self._finish(ENTRY, outcome)
 
-    async def once(self, step: str, do: Callable[[Doubt | None], Awaitable[str]]) -> str:
+    async def once(self, step: str, do: Callable[[Doubt | None], Awaitable[str]], ticket: Ticket | None = None) -> str:
         """Do a step unless it is done, and return its value.
 
         `do` gets a Doubt if an earlier try may have had the effect, else None. If it raises, the step stays begun,
-        unless the error is an answer of the API that excludes an effect.
+        unless the error is an answer of the API that excludes an effect. Raises StaleEpochError if the step is not done
+        and the conversation of the `ticket` is in another epoch, by the same script that begins the step.
         """
-        begun = await self._begin(step)
+        begun = await self._begin(step, ticket)
         if isinstance(begun, _Finished):
             return begun.value
         try:
@@ -104,14 +116,21 @@ class Effect:
         await self._finish(step, value)
         return value
 
-    async def again(self, step: str) -> None:
+    async def again(self, step: str, ticket: Ticket | None = None) -> None:
         """Begin a step in doubt again, after its effect was not found: its age counts from now."""
-        await self._begin(step, is_again=True)
+        await self._begin(step, ticket, is_again=True)
 
-    async def _begin(self, step: str, *, is_again: bool = False) -> _FirstTry | _Finished | Doubt:
-        args = [step, LIFE, "1" if is_again else "0", self._partitions]
+    async def _begin(
+        self, step: str, ticket: Ticket | None, *, is_again: bool = False
+    ) -> _FirstTry | _Finished | Doubt:
+        args: list[Any] = [step, LIFE, "1" if is_again else "0", self._keys.partitions]
         names = [self._key, self._fence]
+        if ticket is not None:
+            names.append(self._keys.conversation(ticket.account_id, ticket.conversation_id))
+            args.append(ticket.epoch)
         word, detail = await run_confirmed(self._redis, load_script("begin"), names, args, self._replication)
+        if word == b"stale":
+            raise StaleEpochError(f"the conversation is in epoch {int(detail)} by now")
         if word == b"done":
             return _Finished(str(detail, "utf-8"))
         return _FirstTry(detail) if word == b"new" else Doubt(max(0, int(detail)) / 1000)
@@ -131,11 +150,5 @@ class Effects:
 
     def of(self, partition: int, entry_id: str) -> Effect:
         """Return the effect of an entry by its CloudEvents id, which is the same over redeliveries and replays."""
-        fence = (self._keys.fence(partition), self._keys.partitions)
-        return Effect(self._redis, self._keys.effect(partition, self._group, entry_id), fence, self._replication)
-
-
-@cache
-def load_script(name: str) -> Script:
-    """Return the script `scripts/<name>.lua`."""
-    return Script(files("handlers").joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8"))
+        name = self._keys.effect(partition, self._group, entry_id)
+        return Effect(self._redis, name, self._keys, partition, self._replication)

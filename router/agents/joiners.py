@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from handlers.classic import ClassicJoiner
-from handlers.joining import V2Joiner
+from router.agents.classic import ClassicJoiner
+from router.agents.joining import V2Joiner
 from router.core.classic.members import is_classic
 from router.core.entries import CommunicationData
 from router.core.ledger.communications import is_message_sid
 from router.streams.store.gone import GoneConversations, UnhandledMessage
 
 if TYPE_CHECKING:
-    from handlers.joins import JoinOutcome, JoinRequest, JoinResult
+    from router.agents.joins import JoinOutcome, JoinRequest, JoinResult
     from router.core.addresses import Address
     from router.core.entries import EntryData
     from router.process.apis import Apis

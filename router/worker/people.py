@@ -1,0 +1,131 @@
+"""The part of the worker that serves people: commands, offers, deadlines, and what the API must do for them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from router import metrics
+from router.agents.effects import Effects, NotYetError, Ticket
+from router.agents.joiners import Joiners
+from router.agents.people import PersonActions
+from router.core.entries import EntryParticipant
+from router.core.keys import COMMANDER
+from router.core.routing.commands import COMMANDS, HolderCommand, Say
+from router.core.routing.wishes import own_agent
+from router.logs import log
+from router.process.apis import make_limits, make_replication
+from router.streams.consuming.consumer import StreamConsumer
+from router.streams.delivery import Done, Later, StreamRef
+from router.streams.store.desk import Desk
+from router.streams.store.timers import Timers
+from router.worker.commander import Commander, command_subject
+from router.worker.floor import FloorPath
+from router.worker.floor_loop import FloorLoop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from router.core.keys import Keys
+    from router.core.routing.commands import Command
+    from router.core.routing.holding import Holding
+    from router.core.routing.team import Team
+    from router.process.apis import Apis
+    from router.settings.model import Settings
+    from router.streams.client.clock import RedisClock
+    from router.streams.client.connection import Redis
+    from router.streams.delivery import Delivery, Verdict
+    from router.streams.store.ledgers import Store
+
+
+class Actions:
+    """Performs the commands that need the API, once each by the command's id."""
+
+    def __init__(self, people: PersonActions, store: Store, effects: Effects, keys: Keys, team: Team) -> None:
+        self._people = people
+        self._store = store
+        self._effects = effects
+        self._keys = keys
+        self._team = team
+
+    async def say(self, command: Command, account_id: str, delivery: Delivery, holding: Holding) -> Verdict:
+        """Send a text of the agent who holds."""
+        data = command.data
+        if not isinstance(data, Say) or holding.customer is None:
+            return Done()
+        customer = EntryParticipant.model_validate(holding.customer)
+        effect = self._effects.of(self._keys.partition_of(data.conversation), command.id)
+        ticket = Ticket(account_id, data.conversation, data.epoch)
+        said_at = int(delivery.entry_id.partition("-")[0]) * 1000
+        try:
+            how = await self._people.say(ticket, member, customer, data.text, effect, said_at=said_at, ours=ours)
+        except NotYetError as error:
+            return Later(str(error), error.delay, is_unsure=True, is_usual=True)
+        log("command.sent", id=command.id, conversation=data.conversation, agent=data.agent, result=how)
+        return Done()
+
+    async def close(self, command: Command, account_id: str, _: Delivery, holding: Holding) -> Verdict:
+        """Close the conversation of the agent who holds."""
+        data = command.data
+        if isinstance(data, HolderCommand) and own_agent(holding) == data.agent:
+            how = await self._people.close(account_id, data.conversation)
+            log("command.sent", id=command.id, conversation=data.conversation, agent=data.agent, result=how)
+        return Done()
+
+
+class People:
+    """The commander and its loop, beside the resolver of the same process."""
+
+    def __init__(self, commander: StreamConsumer, loop: FloorLoop) -> None:
+        self._commander = commander
+        self._loop = loop
+
+    @contextlib.asynccontextmanager
+    async def running(self, beside: StreamConsumer) -> AsyncIterator[None]:
+        """Serve people while the block runs; `beside` fails if this does."""
+        async with self._commander.running():
+            self._commander.run_beside(self._loop.run(), "floor")
+            beside.run_beside(self._watch(), "commander")
+            yield
+
+    async def _watch(self) -> None:
+        raise RuntimeError(f"the commander has failed: {await self._commander.failed()}")
+
+
+def make_people(settings: Settings, redis: Redis, *, store: Store, apis: Apis, clock: RedisClock, team: Team) -> People:
+    """Return the part of a worker that serves people."""
+    keys = settings.keys
+    desk = Desk(redis, keys, clock=clock.milliseconds)
+    timers = Timers(redis, keys, clock=clock.milliseconds)
+    floor = FloorPath(store=store, desk=desk, timers=timers, team=lambda: team, clock=clock)
+    loop = FloorLoop(floor=floor, desk=desk, timers=timers, partitions=keys.partitions)
+    effects = Effects(redis, keys, COMMANDER, make_replication(settings))
+    people = PersonActions(
+        apis=apis, joiners=Joiners(apis, store), api_ahead=lambda account_id: apis.ahead_of(account_id, clock)
+    )
+    actions = Actions(people, store, effects, keys, team)
+    commander = Commander(
+        redis=redis,
+        keys=keys,
+        floor=floor,
+        desk=desk,
+        team=lambda: team,
+        accounts=[api.account.sid for api in apis],
+        speak=actions.say,
+        close=actions.close,
+        wake=loop.wake,
+    )
+    for kind in COMMANDS:
+        metrics.expect("router_commands", kind, "done")
+    consumer = StreamConsumer(
+        redis=redis,
+        url=settings.redis,
+        keys=keys,
+        streams=[StreamRef(number, keys.commands(number)) for number in range(keys.partitions)],
+        group=COMMANDER,
+        limits=make_limits(settings),
+        attempt=commander.attempt,
+        subject=command_subject,
+        on_result=lambda result: metrics.count("router_attempts", COMMANDER, result),
+    )
+    return People(consumer, loop)
