@@ -57,6 +57,8 @@ class Actions:
         effect = self._effects.of(self._keys.partition_of(data.conversation), command.id)
         ticket = Ticket(account_id, data.conversation, data.epoch)
         said_at = int(delivery.entry_id.partition("-")[0]) * 1000
+        ledger = await self._store.read_whole(account_id, data.conversation)
+        member, ours = self._team.members[data.agent], ledger.recipient(channel_of(holding))
         try:
             how = await self._people.say(ticket, member, customer, data.text, effect, said_at=said_at, ours=ours)
         except NotYetError as error:
