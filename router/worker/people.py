@@ -12,7 +12,7 @@ from router.agents.people import PersonActions
 from router.core.entries import EntryParticipant
 from router.core.keys import COMMANDER
 from router.core.routing.commands import COMMANDS, HolderCommand, Say
-from router.core.routing.wishes import own_agent
+from router.core.routing.wishes import channel_of, own_agent
 from router.logs import log
 from router.process.apis import make_limits, make_replication
 from router.streams.consuming.consumer import StreamConsumer

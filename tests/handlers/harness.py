@@ -9,16 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from handlers.ai_agent import AiAgent
-from handlers.assignments import Assignments
 from handlers.consume import Consumption
 from handlers.handler import Handler
 from handlers.human_agent import HumanAgents
 from handlers.replies import make_greeting
-from handlers.roster import Agent, Roster
-from handlers.sweep import Sweeper
 from router.agents.effects import Effects
 from router.agents.joiners import Joiners
 from router.agents.joining import V2Joiner
+from router.agents.people import PersonActions
 from router.conversations import ClassicConversations, ConversationsV2, Transport
 from router.core.accounts import Account
 from router.core.entries import (
@@ -29,12 +27,14 @@ from router.core.entries import (
     EntryCause,
     EntryCommunication,
     EntryConversation,
+    HolderChangedData,
     JoinedData,
     show_participant,
 )
 from router.core.errors import AuthenticationError
 from router.core.keys import Keys
 from router.core.resources import Conversation, NewParticipant, Participant, ParticipantAddress
+from router.core.routing.team import Team, TeamMember
 from router.process.apis import Api
 from router.streams.delivery import Delivery, Done, StreamRef
 from router.streams.store.ledgers import Store
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 NOW = time.time_ns() // 1000
 #: The text that the AI agent sends.
 HELLO = "Hello, how can we help?"
-#: People of the roster, each with capacity for one conversation, and their participants.
-DANA, ELI = Agent("dana", "Dana", 1), Agent("eli", "Eli", 1)
+#: People of the roster, each with capacity for one conversation, and the participant of one.
+DANA, ELI = TeamMember("dana", "Dana", 1), TeamMember("eli", "Eli", 1)
 DANA_JOINED = [("HUMAN_AGENT", "dana", "Dana")]
 
 _numbers = itertools.count(1)
@@ -83,6 +83,9 @@ def make(
         common["address"] = participant.addresses[0].address
     if data is JoinedData:
         common["origin"] = "created"
+    if data is HolderChangedData:
+        common |= {"target": "human-agent", "from": {"target": "human-agent"}, "because": "accepted", "epoch": 1}
+        del common["channel"], common["address"]
     if data is CommunicationData:
         common["communication"] = EntryCommunication(text="hi")
     subject = participant.id if participant else conversation
@@ -154,11 +157,6 @@ class HandlerHarness:
         """Return those of `participants` that are not customers."""
         return [one for one in await self.participants(conversation) if one[0] != "CUSTOMER"]
 
-    async def load(self) -> dict[str, int]:
-        """Return the number of conversations by person."""
-        found = await self.redis.hgetall(self.keys.roster("load"))
-        return {name.decode(): int(count) for name, count in found.items()}
-
     async def types(self, conversation: str) -> list[str | None]:
         return [kind for kind, _, _ in await self.participants(conversation)]
 
@@ -204,29 +202,28 @@ class Open:
         """Return an entry about the customer or the conversation, with our side's address on the customer's channel."""
         if data is ClosedData:
             return make(data, self.id, **fields)
+        if data is HolderChangedData:
+            return make(data, self.id, self.customer, **fields)
         channel = self.customer.addresses[0].channel
         ours = EntryAddress(channel=channel, address=recipient) if recipient else None
         return make(data, self.id, self.customer, recipient=ours, **fields)
+
+    def held_by(self, agent: str | None, target: str = "human-agent", **fields: Any) -> Entry:
+        """Return the entry that tells who holds the conversation from now on."""
+        return self.entry(HolderChangedData, to={"target": target, "agent": agent}, distinction=str(agent), **fields)
 
     def with_customer(self, participant: Participant) -> Open:
         return replace(self, customer=participant)
 
 
 class HumanAgentProcess:
-    """One process of the human agents. Its clock gains a ms at every reading, and is `later` seconds ahead."""
+    """One process of the human agents."""
 
-    _ticks = itertools.count(1)
-
-    def __init__(self, harness: HandlerHarness, *agents: Agent, later: int = 0, joiners: Joiners | None = None) -> None:
-        assignments = Assignments(
-            harness.redis,
-            harness.keys,
-            Roster(agents or (DANA, ELI)),
-            clock=lambda: NOW // 1000 + later * 1000 + next(self._ticks),
-        )
+    def __init__(self, harness: HandlerHarness, *agents: TeamMember, joiners: Joiners | None = None) -> None:
         joiners = joiners or harness.joiners
-        self.sweeper = Sweeper(assignments=assignments, joiners=joiners)
-        handler = Handler(HumanAgents(assignments=assignments, joiners=joiners, sweeper=self.sweeper).reactions)
+        people = PersonActions(apis=harness.apis, joiners=joiners)
+        team = Team({one.identity: one for one in agents or (DANA, ELI)})
+        handler = Handler(HumanAgents(people=people, joiners=joiners, team=team).reactions)
         self.consumption = Consumption("human_agent", handler, harness.effects("human-agent"))
 
     async def handle(self, *entries: Entry) -> None:

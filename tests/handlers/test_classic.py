@@ -12,16 +12,16 @@ from handlers.ai_agent import AiAgent
 from handlers.consume import Consumption
 from handlers.handler import Handler
 from handlers.replies import make_greeting
-from handlers.roster import AssignedAgent
-from handlers.sweep import join_person
 from router.agents.classic import AI_IDENTITY, ClassicJoiner, ClassicText
 from router.agents.joiners import Joiners
 from router.agents.joins import JoinOutcome, JoinRequest
+from router.agents.people import join_person
 from router.conversations import ClassicConversations
 from router.core.addresses import Address
 from router.core.entries import EntryAddress, JoinedData
 from router.core.errors import ConflictError, NotFoundError, RateLimitError, RequestError, ServerError, TransportError
 from router.core.resources import Participant, ParticipantAddress, ParticipantType
+from router.core.routing.team import TeamMember
 from router.streams.delivery import Done
 from tests.handlers.harness import (
     HELLO,
@@ -108,7 +108,7 @@ async def test_joining_twice_is_joining_once(side):
 
 async def test_a_person_joins_under_their_identity(side):
     """A person's number cannot join a classic conversation."""
-    agent = AssignedAgent(identity="dana", name="Dana", addresses={"SMS": "+15557650009"})
+    agent = TeamMember("dana", "Dana", 1, addresses={"SMS": "+15557650009"})
     joined = await join_person(side.joiner, agent, side.sid, "SMS")
     assert joined.how == JoinOutcome.JOINED
     assert await side.identities() == [None, "dana"]
