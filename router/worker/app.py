@@ -16,6 +16,7 @@ from router.core.judging.unconfirmed import MOST, Unconfirmed
 from router.core.keys import RESOLVER, Target
 from router.core.ledger.marker import Result
 from router.core.resolution.classic import ClassicResolver
+from router.core.routing.team import Team
 from router.logs import lines_together
 from router.process.apis import close_clients, make_apis, make_limits, make_replication
 from router.process.partitions import run_partitioned
@@ -156,6 +157,7 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
             api_ahead=lambda account_id: apis.ahead_of(account_id, clock),
             apis=apis,
             policy=policy,
+            team=team,
             route_ttl=settings.route_ttl,
             not_found_wait=settings.not_found_wait,
             text_limit=settings.text_limit,
@@ -204,7 +206,7 @@ class Resolver:
     `text_limit` in characters. `attaching`: the targets whose answer attaches a call to a conversation. `bridges`: the
     bridges of accounts whose classic service has one. With `classic_lookup`, a customer is looked up in classic
     conversations before a conversation is opened.
-    `is_confirming`: a reconciler confirms afterwards what was published on trust.
+    `team`: the people and queues. `is_confirming`: a reconciler confirms afterwards what was published on trust.
     `clock` returns the time of Redis (µs since 1970): workers compare times that others wrote, and stream ids.
     `api_ahead` tells by how much (µs) the clock of an account's API is ahead of it.
     """
@@ -215,6 +217,7 @@ class Resolver:
         store: Store,
         apis: Apis,
         policy: Policy,
+        team: Team | None = None,
         route_ttl: float,
         not_found_wait: float = 3600.0,
         text_limit: int = 4096,
@@ -230,7 +233,11 @@ class Resolver:
         self.store = store
         self.accounts = accounts = AccountCache(store, always_own=always_own, captured=captured, clock=clock)
         default = AccountRules(
-            policy, is_classic_lookup=classic_lookup, text_limit=text_limit, route_ttl=int(route_ttl * 1_000_000)
+            policy,
+            is_classic_lookup=classic_lookup,
+            text_limit=text_limit,
+            route_ttl=int(route_ttl * 1_000_000),
+            team=team or Team(),
         )
         by_account = {api.account.sid: _account_rules(default, api.account, bridges or {}) for api in apis}
         self.rules = rules = EventRules(by_account, default, clock=clock, api_ahead=api_ahead)

@@ -11,6 +11,7 @@ from router.core.ledger.marker import ParticipantFact
 from router.core.policy import Decision, Facts
 from router.core.resolution.classic import ClassicResolver
 from router.core.resources import AGENT_TYPES, ParticipantType
+from router.core.routing.team import Team
 from router.core.timestamps import to_microseconds
 from router.core.values import value
 
@@ -30,7 +31,7 @@ class AccountRules:
     `configuration_id`: the configuration of conversations that the router opens. `classic` resolves classic
     conversations; with `is_classic_lookup` a customer is looked up in those before a conversation is opened.
     `text_limit`: the published length of a text, in characters. `route_ttl` (µs): how long a route is trusted after the
-    newest evidence that its own conversation is open.
+    newest evidence that its own conversation is open. `team`: what happens if another system adds an agent.
     """
 
     policy: Policy
@@ -39,6 +40,7 @@ class AccountRules:
     is_classic_lookup: bool = False
     text_limit: int = 4096
     route_ttl: int = 0
+    team: Team = field(default_factory=Team)
 
 
 @value

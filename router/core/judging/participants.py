@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router.core.events import Change
+from router.core.judging.added_agents import note_arrival, note_departure
 from router.core.judging.context import facts_of, make_fact, note_our_side, note_surroundings
 from router.core.ledger.calls import calls_of
 from router.core.ledger.marker import Outcome, Result, fields_for
 from router.core.resolution.messages import fetch_surroundings
-from router.core.resources import ParticipantType
+from router.core.resources import AGENT_TYPES, ParticipantType
 
 if TYPE_CHECKING:
     from router.core.events import ParticipantReported
@@ -40,13 +41,18 @@ def apply(context: Context, work: Work[ParticipantReported]) -> Outcome | None:
     if surroundings is not None:
         note_surroundings(surroundings, event.participant, ledger)
     fact = make_fact(context, event.participant, ledger, cause=event.cause, version=event.version)
+    before = ledger.marker(event.participant.id)
     if event.change is Change.REMOVED:
-        return ledger.take_removal(fact)
+        outcome = ledger.take_removal(fact)
+        if before is not None and before.type in AGENT_TYPES and outcome.result is Result.NOTED:
+            note_departure(context, fact, ledger)
+        return outcome
     if surroundings is None and _is_undecided(context, event, ledger, fact):
         return None
     outcome = ledger.take_participant(fact)
     if outcome.result is Result.IGNORED:
         note_our_side(event.participant, ledger)
+        note_arrival(context, fact, before, ledger)
     return Outcome(Result.STALE, outcome.reason) if outcome.result is Result.GONE else outcome
 
 
