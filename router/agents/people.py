@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.agents.classic import ClassicText
 from router.agents.joins import JoinOutcome, JoinRequest, JoinResult, unless_ended
-from router.agents.texts import V2Text, send_once
+from router.agents.texts import SENDING, ReplyOutcome, V2Text, send_once
 from router.core.addresses import Address, Channel
 from router.core.classic.members import is_classic
 from router.core.errors import NotFoundError
@@ -98,6 +98,27 @@ class PersonActions:
             message = V2Text(api.v2, conversation_id, customer, channel, sender, text, since=lambda: since)
         joiner = self._joiners.of(account_id, conversation_id)
         sending = send_once(message, effect, "say", ticket)
+        return await unless_ended(sending, partial(joiner.find_ending, conversation_id, customer.id))
+
+    async def notify(
+        self,
+        account_id: str,
+        conversation_id: str,
+        customer: EntryParticipant,
+        ours: Address,
+        text: str,
+        effect: Effect,
+        *,
+        said_at: int,
+    ) -> str:
+        """Send a text of nobody in particular from our side's address; returns a ReplyOutcome or a JoinOutcome."""
+        if is_classic(conversation_id) or ours.channel not in SENDING:
+            return ReplyOutcome.CANNOT_SEND
+        since = said_at + self._api_ahead(account_id) - _CLOCK_SKEW
+        client = self._apis.of(account_id).v2
+        message = V2Text(client, conversation_id, customer, ours.channel, ours, text, since=lambda: since)
+        joiner = self._joiners.of(account_id, conversation_id)
+        sending = send_once(message, effect, "notify", None)
         return await unless_ended(sending, partial(joiner.find_ending, conversation_id, customer.id))
 
     async def close(self, account_id: str, conversation_id: str) -> str:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from router.core.resources import CommunicationParty, ParticipantAddress
 
 
+#: Channels on which the API can send; on the others an agent joins and is silent.
+SENDING: Final = frozenset({Channel.SMS, Channel.RCS, Channel.WHATSAPP, Channel.CHAT})
 #: Seconds in which a message must appear among the communications, or it counts as not sent.
 SETTLE: Final = 10.0
 #: Seconds after the step was begun in which the message may be sent: well before a successor stops waiting for it.

@@ -14,13 +14,14 @@ from router.core.ledger.floor import holding_of
 from router.core.ledger.marker import Claim
 from router.core.routing.holding import Why
 from router.core.routing.inputs import GetPlace, LosePlace
+from router.core.routing.notices import notice_of
 from router.core.routing.queues import AcceptMode
 from router.core.routing.wishes import Wish, due_now, next_due, wish_of
 from router.logs import log
 from router.streams.store.timers import TIMER_LEASE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from router.core.ledger.ledger import Ledger
     from router.core.routing.holding import Holding
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from router.streams.store.desk import Desk, Settled
     from router.streams.store.ledgers import Store
     from router.streams.store.timers import Timers
+
+if TYPE_CHECKING:
+    #: Sends a text to a waiting customer: the ledger, the floor, the name by which it is sent once, the text.
+    Notify = Callable[[Ledger, Holding, str, str], Awaitable[None]]
 
 #: How often an input is applied again because another worker committed first.
 _RACES: Final = 50
@@ -54,11 +59,22 @@ class FloorResult(NamedTuple):
 
 
 class FloorPath:
-    """The floors of all conversations. `clock` returns µs since 1970; `team` the people and queues of now."""
+    """The floors of all conversations. `clock` returns µs since 1970; `team` the people and queues of now.
+
+    `notify` sends a text to a customer who waits, once by its name.
+    """
 
     def __init__(
-        self, *, store: Store, desk: Desk, timers: Timers, team: Callable[[], Team], clock: Callable[[], int]
+        self,
+        *,
+        store: Store,
+        desk: Desk,
+        timers: Timers,
+        team: Callable[[], Team],
+        clock: Callable[[], int],
+        notify: Notify | None = None,
     ) -> None:
+        self._notify = notify
         self._store = store
         self._desk = desk
         self._timers = timers
@@ -139,6 +155,7 @@ class FloorPath:
                 return
             given = self._answered(holding, answer)
             if given is None:
+                await self._tell_waiting(ledger, holding, answer)
                 due = next_due(holding, self._team(), self.now)
                 await self._timers.set(account_id, conversation_id, revision, due)
                 return
@@ -152,6 +169,12 @@ class FloorPath:
             if not await self._commit(ledger):
                 return
             holding, revision = step.holding, _revision(ledger)
+
+    async def _tell_waiting(self, ledger: Ledger, holding: Holding, answer: Settled) -> None:
+        """Tell the customer their place in line, or what the queue says once its patience is over."""
+        notice = notice_of(holding, self._team(), line=answer.line, pace=answer.pace)
+        if notice is not None and self._notify is not None:
+            await self._notify(ledger, holding, *notice)
 
     def _answered(self, holding: Holding, answer: Settled) -> Input | None:
         """Return the input that an answer of the desk brings about."""

@@ -24,9 +24,10 @@ from router.worker.floor import FloorPath
 from router.worker.floor_loop import FloorLoop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from router.core.keys import Keys
+    from router.core.ledger.ledger import Ledger
     from router.core.routing.commands import Command
     from router.core.routing.holding import Holding
     from router.core.routing.team import Team
@@ -41,7 +42,16 @@ if TYPE_CHECKING:
 class Actions:
     """Performs the commands that need the API, once each by the command's id."""
 
-    def __init__(self, people: PersonActions, store: Store, effects: Effects, keys: Keys, team: Team) -> None:
+    def __init__(
+        self,
+        people: PersonActions,
+        store: Store,
+        effects: Effects,
+        keys: Keys,
+        team: Team,
+        clock: Callable[[], int],
+    ) -> None:
+        self._clock = clock
         self._people = people
         self._store = store
         self._effects = effects
@@ -65,6 +75,19 @@ class Actions:
             return Later(str(error), error.delay, is_unsure=True, is_usual=True)
         log("command.sent", id=command.id, conversation=data.conversation, agent=data.agent, result=how)
         return Done()
+
+    async def notify(self, ledger: Ledger, holding: Holding, name: str, text: str) -> None:
+        """Tell a customer who waits something, once by `name`; raises what can be tried again."""
+        channel, customer = channel_of(holding), holding.customer
+        ours = ledger.recipient(channel)
+        if customer is None or ours is None:
+            return
+        effect = self._effects.of(self._keys.partition_of(ledger.conversation_id), name)
+        shown = EntryParticipant.model_validate(customer)
+        how = await self._people.notify(
+            ledger.account_id, ledger.conversation_id, shown, ours, text, effect, said_at=self._clock()
+        )
+        log("command.sent", id=name, conversation=ledger.conversation_id, agent=None, result=how)
 
     async def close(self, command: Command, account_id: str, _: Delivery, holding: Holding) -> Verdict:
         """Close the conversation of the agent who holds."""
@@ -99,13 +122,13 @@ def make_people(settings: Settings, redis: Redis, *, store: Store, apis: Apis, c
     keys = settings.keys
     desk = Desk(redis, keys, clock=clock.milliseconds)
     timers = Timers(redis, keys, clock=clock.milliseconds)
-    floor = FloorPath(store=store, desk=desk, timers=timers, team=lambda: team, clock=clock)
-    loop = FloorLoop(floor=floor, desk=desk, timers=timers, partitions=keys.partitions)
     effects = Effects(redis, keys, COMMANDER, make_replication(settings))
     people = PersonActions(
         apis=apis, joiners=Joiners(apis, store), api_ahead=lambda account_id: apis.ahead_of(account_id, clock)
     )
-    actions = Actions(people, store, effects, keys, team)
+    actions = Actions(people, store, effects, keys, team, clock)
+    floor = FloorPath(store=store, desk=desk, timers=timers, team=lambda: team, clock=clock, notify=actions.notify)
+    loop = FloorLoop(floor=floor, desk=desk, timers=timers, partitions=keys.partitions)
     commander = Commander(
         redis=redis,
         keys=keys,

@@ -41,13 +41,19 @@ class Place:
     team: Team = field(default_factory=lambda: Team(PEOPLE, {"default": Queue(ring=20, patience=60)}))
     number: int = 0
     spoken: list = field(default_factory=list)
+    notices: dict = field(default_factory=dict)
 
     def __post_init__(self):
         self.store = Store(self.redis, self.keys, marker_ttl=5000, clock=lambda: self.now * 1000)
         self.desk = Desk(self.redis, self.keys, clock=lambda: self.now)
         timers = Timers(self.redis, self.keys, clock=lambda: self.now)
         self.floor = FloorPath(
-            store=self.store, desk=self.desk, timers=timers, team=lambda: self.team, clock=lambda: self.now * 1000
+            store=self.store,
+            desk=self.desk,
+            timers=timers,
+            team=lambda: self.team,
+            clock=lambda: self.now * 1000,
+            notify=self.notify,
         )
         self.loop = FloorLoop(floor=self.floor, desk=self.desk, timers=timers, partitions=self.keys.partitions)
         self.commander = Commander(
@@ -68,6 +74,9 @@ class Place:
 
     def cause(self):
         return make_cause(received_at=self.now * 1000)
+
+    async def notify(self, _, __, name, text):
+        self.notices[name] = text
 
     async def announce(self, target=Target.AI_AGENT, conversation_id=CONVERSATION):
         """Announce a customer in a conversation that `target` holds."""
@@ -384,3 +393,27 @@ async def test_a_death_after_the_commit(place):
     await place.send("agent.available", agent="dana")
     await place.later(3)
     assert (await place.types())[-1] == "offer.made"
+
+
+async def test_who_waits_is_told_the_place_in_line(place):
+    """And the new one when somebody before has been served; the expected wait follows the queue's pace."""
+    place.team = Team(PEOPLE, {"default": Queue(patience=600, wait_message="{place}, {minutes} min")})
+    for number in range(3):
+        await place.announce(conversation_id=f"c{number}")
+        await place.send("handoff.request", conversation=f"c{number}", reason="x")
+        place.now += 1
+    assert list(place.notices.values()) == ["1, 1 min", "2, 1 min", "3, 1 min"]
+    place.team = Team(PEOPLE | {"dana": TeamMember("dana", "Dana", 1)}, place.team.queues)
+    await place.send("agent.available", agent="dana", life=600)
+    await place.later(5)
+    assert [name.rpartition(" ")[2] for name in place.notices] == ["1", "2", "3", "1", "2"]
+
+
+async def test_the_message_of_a_queue_whose_patience_is_over(place):
+    """The customer hears it, and goes on waiting."""
+    queue = Queue(patience=60, fallback=Fallback.MESSAGE, fallback_message="Tomorrow from nine.")
+    place.team = Team(PEOPLE, {"default": queue})
+    await place.announce(Target.HUMAN_AGENT)
+    await place.later(60)
+    assert list(place.notices.values()) == ["Tomorrow from nine."]
+    assert (await place.last("handoff.failed")).fallback == "message"

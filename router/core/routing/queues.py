@@ -45,7 +45,7 @@ class Queue:
 
     `skills` are needed besides those of the request. Outside all of `hours`, and on `holidays` (in the time zone of the
     first hours), nobody is asked: the overflow or the fallback takes a request at once. `wait_message` is sent to a
-    customer who waits, with {place} and {wait}.
+    customer who waits, with their {place} in line and the {minutes} that it may take, and again for each new place.
     """
 
     name: str = DEFAULT_QUEUE

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: ms after which a queue with hours is looked at again, whether it has closed.
 _HOURS: Final = 60_000
+#: ms after which the place in line of a customer who is told it is looked at again.
+_LINE: Final = 5_000
 
 
 @value
@@ -124,6 +126,8 @@ def next_due(holding: Holding, team: Team, now: int) -> int | None:
     times = [] if request.is_overdue else [_patience_ends(request, team)]
     if queue.hours or queue.holidays:
         times.append(now + _HOURS)
+    if queue.wait_message:
+        times.append(now + _LINE)
     relaxation = queue.next_relaxation((now - request.queued_at) / 1000)
     if relaxation is not None:
         times.append(request.queued_at + int(relaxation * 1000))

@@ -180,6 +180,14 @@ local function occupy(places, conversation, identity, agent, units)
   store(identity, agent)
 end
 
+-- Note that a conversation which waited found an agent: a mean of the time between two of a queue, recent ones first.
+local function note_pace(queue)
+  local known = get(P .. 'paces', queue)
+  local since = known and math.min(now - known.at, 600000) or 0
+  local pace = known and (known.pace > 0 and known.pace * 0.8 + since * 0.2 or since) or 0
+  put(P .. 'paces', queue, { at = now, pace = pace })
+end
+
 -- Give a free agent the conversations that wait for such a one, while there is room.
 local function serve(identity)
   local agent = get(AGENTS, identity)
@@ -213,6 +221,7 @@ local function serve(identity)
     end
     local need = get(NEEDS, best)
     stop_waiting(best)
+    note_pace(need.queue)
     occupy(ASKED, best, identity, agent, need.units)
     call('ZADD', PLACED, now, best)
   end
@@ -269,7 +278,7 @@ end
 -- Make the desk agree with the conversation at `rev`. A wish: {holder, asked, need, units, is_over}: who holds, who is
 -- asked, what it needs while nobody is, the units that it takes, and whether nothing more will come. Repeatable. What an older revision wished is replaced, and an older wish is refused.
 -- Returns {'older'}, {'lost'}: the one who is asked has no place here, {'placed', agent, name}, {'waiting', place in
--- line} or {'settled'}.
+-- line, ms from one placement of its queue to the next or 0} or {'settled'}.
 function operations.settle(conversation, rev, text)
   local wish, known = cjson.decode(text), tonumber(call('HGET', REVS, conversation) or '-1')
   if known > tonumber(rev) then
@@ -320,7 +329,9 @@ function operations.settle(conversation, rev, text)
   identity, agent = choose(need)
   if not identity then
     wait(conversation, need)
-    return { 'waiting', call('ZRANK', P .. 'queue:' .. need.queue, conversation) + 1 }
+    local pace = call('HGET', P .. 'paces', need.queue)
+    pace = pace and math.floor(cjson.decode(pace).pace) or 0
+    return { 'waiting', call('ZRANK', P .. 'queue:' .. need.queue, conversation) + 1, pace }
   end
   occupy(ASKED, conversation, identity, agent, need.units)
   call('ZADD', PLACED, now, conversation)

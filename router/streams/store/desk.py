@@ -28,12 +28,15 @@ LEASE: Final = 3000
 class Settled(NamedTuple):
     """The desk's answer: `agent` and `name` if one was found, `line` the place in line if it waits.
 
+    `pace`: ms from one conversation of its queue that found an agent to the next, 0 if it is not known.
+
     `is_lost`: the agent who is asked has no room any more. `is_older`: a newer revision has settled before.
     """
 
     agent: str | None = None
     name: str = ""
     line: int = 0
+    pace: int = 0
     is_lost: bool = False
     is_older: bool = False
 
@@ -68,7 +71,7 @@ class Desk:
             case "placed":
                 return Settled(reply[1].decode(), reply[2].decode())
             case "waiting":
-                return Settled(line=int(reply[1]))
+                return Settled(line=int(reply[1]), pace=int(reply[2]))
             case "lost":
                 return Settled(is_lost=True)
             case "older":
