@@ -45,7 +45,6 @@ PERMANENT: Final[dict[str, str]] = {
     "desk": "people who are present, and open conversations that one has, is asked about or is awaited for",
     "timers": "conversations with an open request or offer; the worker that settles one removes it",
     "commands": "the trimmer, as of the other streams",
-    "roster": "open conversations for people only; notes of past ones are of kind `gone`",
 }
 
 #: Length of the longest key. Mailboxes and ids come from outside and may be of any length.
@@ -227,14 +226,6 @@ class Keys:
     def desk(self, kind: str = "") -> str:
         """Begin the keys of the desk (streams.store.desk): hashes and sorted sets; in partition 0."""
         return self._key(0, "desk", kind)
-
-    def roster(self, kind: str) -> str:
-        """Hash or sorted set: human agents' assignments, and conversations that wait for one; in partition 0."""
-        return self._key(0, "roster", kind)
-
-    def gone(self, name: str) -> str:
-        """String: tells the roster that a conversation closed or a customer left; in partition 0; expires."""
-        return self._key(0, "gone", name)
 
     def quarantine(self) -> str:
         """Stream: webhooks that the receiver refused; expires after the last one, like the keys below."""

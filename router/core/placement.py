@@ -37,9 +37,7 @@ PLACES: Final[dict[str, Place]] = {
     "our-addresses": Place.FIRST,
     "callbacks": Place.FIRST,
     "pace": Place.FIRST,
-    "roster": Place.FIRST,
     "desk": Place.FIRST,
-    "gone": Place.FIRST,
     "latest": Place.OWNER,
     "conversation": Place.OWNER,
     "route": Place.OWNER,
@@ -68,6 +66,9 @@ PLACES: Final[dict[str, Place]] = {
     "moving": Place.LOCAL,
     "confirmation": Place.LOCAL,
 }
+
+#: Kinds of keys that earlier releases wrote and this one does not read: whatever is left of them stays where it is.
+FORMER: Final = frozenset({"roster", "gone"})
 
 
 def partitions_of(kind: str, rest: bytes, keys: Keys, value: bytes | None = None) -> set[int] | None:

@@ -6,9 +6,9 @@ and queues that overflow into each other stop the start, all of them listed.
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from datetime import date, time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -20,10 +20,10 @@ from router.core.policy import ALL_DAYS, DAYS, MAX_PRIORITY, Hours
 from router.core.routing.commands import MAX_TEXT
 from router.core.routing.queues import DEFAULT_QUEUE, AcceptMode, Fallback, Queue, Relaxation, find_circle
 from router.core.routing.team import Team, TeamMember
+from router.settings.toml_lines import parse_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 _MAX_CAPACITY: Final = 10_000
 #: Seconds: the longest time that a queue or a person may be given.
@@ -148,18 +148,30 @@ _MESSAGES: Final = {
 }
 
 
+#: A file and its document.
+_File = tuple[Path, dict[str, Any]]
+
+
 class _Reader:
     """Collects the problems of both files."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
 
-    def parse(self, path: Path) -> dict[str, Any]:
+    def load(self, path: Path) -> dict[str, Any]:
         """Return a file's document, empty if it cannot be read."""
         try:
-            return tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            return self.parse(path, path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
             self.problems.append(f"{path}: {error}")
+            return {}
+
+    def parse(self, path: Path, text: str) -> dict[str, Any]:
+        """Return the document of a file's text, empty if it is not TOML."""
+        try:
+            return parse_toml(text, str(path), SettingsError)
+        except SettingsError as error:
+            self.problems += error.problems
             return {}
 
     def tables(self, path: Path, document: dict[str, Any], name: str, model: type[_TableT]) -> list[_TableT]:
@@ -192,13 +204,22 @@ class _Reader:
 def load_team(config_dir: Path) -> Team:
     """Return the people and queues of a configuration folder; raises SettingsError with all problems."""
     reader, roster, routing = _Reader(), config_dir / "roster.toml", config_dir / "routing.toml"
-    people = reader.parse(roster)
+    return _read_team(reader, (roster, reader.load(roster)), (routing, reader.load(routing)))
+
+
+def read_team(roster: str, routing: str) -> Team:
+    """Return the people and queues of the texts of both files; raises SettingsError with all problems."""
+    reader, first, second = _Reader(), Path("roster.toml"), Path("routing.toml")
+    return _read_team(reader, (first, reader.parse(first, roster)), (second, reader.parse(second, routing)))
+
+
+def _read_team(reader: _Reader, people_file: _File, queues_file: _File) -> Team:
+    (roster, people), (routing, document) = people_file, queues_file
     reader.problems += [f"{roster}: unknown key '{key}' (known: agent)" for key in sorted(people.keys() - {"agent"})]
     agents = reader.tables(roster, people, "agent", _AgentTable)
     if not agents and not reader.problems:
         reader.problems.append(f"{roster}: no [[agent]]: nobody could take a participant")
     reader.repeated(roster, "identity", [one.identity for one in agents])
-    document = reader.parse(routing)
     queues = reader.tables(routing, document, "queue", _QueueTable)
     reader.repeated(routing, "queue", [one.name for one in queues])
     by_name = {one.name: one.read() for one in queues}

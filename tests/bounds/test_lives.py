@@ -6,11 +6,11 @@ from collections import defaultdict
 
 import pytest
 
-from handlers.assignments import Assignments
-from handlers.roster import Agent, Roster
 from router.core.addresses import Address
 from router.core.events import share
 from router.core.keys import PERMANENT, RESOLVER
+from router.core.routing.choice import Need
+from router.core.routing.wishes import AgentCard, Wish
 from router.simulator.messages import Scene, scene_callback
 from router.streams.consuming.groups import NOTE_LIFE, note_progress
 from router.streams.consuming.poison_isolation import CrashCounts
@@ -19,9 +19,11 @@ from router.streams.repartition.mover import Mover
 from router.streams.store import trim
 from router.streams.store.append import Appender, InboundFields
 from router.streams.store.commits import CLOSED_LIFE
+from router.streams.store.desk import Desk
 from router.streams.store.ledgers import Store
 from router.streams.store.parking import Parking, Waiting
 from router.streams.store.recent import LEASE, REST, Pace
+from router.streams.store.timers import Timers
 from router.streams.store.trim import Trimmer
 from tests.bounds.deployment import NUMBER
 from tests.support.accounts import ACCOUNT, CONFIGURATION, OURS
@@ -43,7 +45,9 @@ LIVES = {
     "fence": None,
     "moving": None,
     "our-addresses": None,
-    "roster": None,
+    "desk": None,
+    "timers": None,
+    "commands": None,
     "seen": (2 * DAY,),
     "latest": (DAY,),
     "conversation": (180 * DAY, CLOSED_LIFE),
@@ -60,7 +64,6 @@ LIVES = {
     "deaths": (DAY,),
     "effect": (7 * DAY,),
     "trim-cursor": (DAY,),
-    "gone": (DAY,),
     "progress": (NOTE_LIFE,),
     "quarantine": (14 * DAY,),
 }
@@ -126,10 +129,10 @@ async def write_rare_keys(deployment):
         ("b", lambda crashes: crashes.note_leaving(stream)),
     ):
         await leave(CrashCounts(redis, keys, group=group, consumer="me"))
-    assignments = Assignments(redis, keys, Roster((Agent("dana", "Dana", 3),)))
-    await assignments.add_customer(ACCOUNT, "one", "customer", "SMS", 1)
-    await assignments.close(ACCOUNT, "two")
-    await assignments.remove_customer(ACCOUNT, "three", "customer", 2)
+    desk = Desk(redis, keys, clock=lambda: 1)
+    await desk.arrive(AgentCard("dana", "Dana", 3), 10**15)
+    await desk.settle(f"{ACCOUNT} one", 1, Wish("default", need=Need(channel="SMS")))
+    await Timers(redis, keys, clock=lambda: 1).set(ACCOUNT, "one", 1, 10**15)
     await note_progress(redis, stream.key, RESOLVER, every=0)
     await Mover(redis, keys, patience=0, say=lambda *_: None).move(keys.partitions)
     await redis.xadd(keys.moving(0, "inbound"), {"n": "1"})

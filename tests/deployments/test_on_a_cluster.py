@@ -6,8 +6,6 @@ import asyncio
 
 import pytest
 
-from handlers.assignments import Assignments
-from handlers.roster import Agent, Roster
 from router import metrics
 from router.agents.effects import Effects
 from router.core.judging.routes import Route
@@ -27,6 +25,7 @@ from tests.streams.store.test_dead_letters import GROUP, REPLAYED_AT, deliver, l
 from tests.streams.store.test_ledgers import ACCOUNT, make_closed, make_ledger
 from tests.streams.store.test_quarantine import BOUNDS, kept_in, refused
 from tests.streams.store.test_watch import make, publish
+from tests.worker.test_floor import Place
 
 PARTITIONS = range(4)
 
@@ -116,11 +115,38 @@ async def test_heartbeats_and_claims_in_all_partitions(redis, keys):
         await crashes.end_isolation(delivery)
 
 
-async def test_assignments_effects_gauges_and_trimming(redis, keys):
-    """Assignments of human agents are in partition 0, effects beside their entry; gauges cover all partitions."""
-    assignments = Assignments(redis, keys, Roster((Agent("dana", "Dana", 1),)))
-    assert (await assignments.add_customer("AC1", "conv_1", "p", "SMS", 1)).outcome == "assigned"
-    assert (await assignments.close("AC1", "conv_1")).outcome == "released"
+async def test_a_handoff_in_every_partition(redis, keys):
+    """Presence and room are in partition 0; request, offer, timer and holder are where the conversation is."""
+    place = Place(redis, keys)
+    names = next_of_each(keys)
+    await place.send("agent.available", agent="eli", life=600)
+    for name in names:
+        await place.announce(conversation_id=name)
+        home = keys.partition_of(name)
+        await place.send("handoff.request", partition=home, conversation=name, reason="x")
+        (made,) = await place.told(Target.HUMAN_AGENT, "offer.made", conversation_id=name)
+        assert await redis.zcard(keys.timers(home)) == 1
+        await place.send("offer.accept", partition=home, offer=made.data.offer.id, agent="eli")
+        (changed,) = await place.told(Target.AI_AGENT, "holder.changed", conversation_id=name)
+        assert (changed.data.to.agent, changed.data.epoch) == ("eli", 1)
+        release = {"conversation": name, "agent": "eli", "epoch": 1}
+        await place.send("conversation.release", partition=home, **release)
+        assert await redis.zcard(keys.timers(home)) == 0
+    ((agent,), waiting) = await place.desk.look()
+    assert (agent.load, waiting) == (0, {})
+
+
+def next_of_each(keys):
+    """Return a conversation of each partition."""
+    found = {}
+    for number in range(100):
+        found.setdefault(keys.partition_of(f"conv_{number}"), f"conv_{number}")
+    assert found.keys() == set(PARTITIONS)
+    return [found[one] for one in PARTITIONS]
+
+
+async def test_effects_gauges_and_trimming(redis, keys):
+    """Effects are beside their entry; gauges cover all partitions."""
     for partition in PARTITIONS:
         await Effects(redis, keys, "g").of(partition, "e").end("done")
         await publish(redis, keys, make(f"p{partition}"), partition)

@@ -5,13 +5,13 @@ Each function takes bytes and returns, or raises, which is a finding. The functi
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from handlers.consume import account_of, subject_of
-from handlers.roster import read_roster
 from router.commands import redaction
 from router.commands.explain.explain import SignedRequest, explain
 from router.commands.explain.request_text import parse_request
@@ -33,6 +33,8 @@ from router.core.formats import OtherFormatError
 from router.core.keys import MAX_KEY, Keys
 from router.core.ledger.ledger import Ledger
 from router.core.resources import Communication, Conversation, Participant
+from router.core.routing.commands import COMMANDS, read_command
+from router.core.routing.queues import DEFAULT_QUEUE, find_circle
 from router.core.signing.form import MAX_PARAMETERS, NO_FORM, parse_form, signed
 from router.core.signing.mail import BasicVerifier, MailVerifier
 from router.core.signing.twilio import Verifier
@@ -49,8 +51,10 @@ from router.inbound.sources import SOURCES, normalize
 from router.inbound.webhook import Webhook
 from router.settings.accounts_file import read_accounts
 from router.settings.policy_file import read_policy
+from router.settings.team_file import read_team
 from router.streams.client.url import ServerKind, parse_redis_url
 from router.streams.delivery import Delivery, StreamRef
+from router.worker.commander import command_subject
 from router.worker.work import read_inbound
 
 if TYPE_CHECKING:
@@ -61,6 +65,8 @@ BOUNDARY = b"xYzZY"
 _KEYS = Keys()
 _VERIFIER = Verifier((b"https://h",), ("0" * 32,), {"key": "secret"})
 _ACCOUNTS = Accounts([Account(ACCOUNT, ("0" * 32,))])
+#: Between the two files of a team.
+_CUT = "\n----\n"
 #: Consecutive digits that reveal a number.
 _REVEALING = 8
 
@@ -300,8 +306,33 @@ def settings_file(data: bytes) -> None:
     for read in (read_policy, read_accounts):
         with suppress(SettingsError):
             read(text)
+
+
+def team_files(data: bytes) -> None:
+    """The people and queues of any two texts are valid, or a SettingsError lists their problems."""
+    roster, _, routing = data.decode("utf-8", "replace").partition(_CUT)
     with suppress(SettingsError):
-        read_roster(text, "roster.toml")
+        team = read_team(roster, routing)
+        assert team.members
+        assert find_circle(team.queues) is None
+        for name in (*team.queues, DEFAULT_QUEUE, "another"):
+            assert team.queue(name).patience >= 0
+
+
+def command(data: bytes) -> None:
+    """A command is read or unusable, with a reason that Redis and a log can take; what is read decides its place."""
+    kind, _, document = data.partition(b"\n")
+    fields = {b"type": kind, b"id": b"i", b"command": document}
+    command_subject(Delivery(StreamRef(0, "s"), "1-0", fields))
+    try:
+        found = read_command(fields)
+    except UnusableError as error:
+        _check_written(str(error))
+        return
+    _check_written(found.type, found.id, found.subject)
+    assert found.type in COMMANDS
+    assert 0 <= _KEYS.partition_of(found.subject) < _KEYS.partitions
+    assert json.loads(json.dumps(found.raw)) == found.raw, "the answer to a refused one shows it"
 
 
 def redis_url(data: bytes) -> None:

@@ -65,6 +65,27 @@ _ENTRY = (
     b'"k","received_at":"t"},"channel":"SMS","address":"+1","participant":{"id":"p","conversation_id":"c","account_id":"a"}}}'
 )
 
+_TEAM = (
+    b'[[agent]]\nidentity = "dana"\nname = "Dana"\ncapacity = 3\nskills = ["german"]\nchannels = ["SMS"]\nwrap_up = 5\n'
+    b'addresses = { SMS = "+15551230009" }\n\n----\n[[queue]]\nname = "late"\naccept = "automatic"\nring = 30\n'
+    b'priority = 2\noverflow = "default"\nholidays = ["2026-12-25"]\nrelax = [{ after = 30, drop = ["german"] }]\n'
+    b'hours = [{ days = ["mon"], from = "22:00", to = "06:00", time_zone = "Europe/Berlin" }]\n'
+    b'[people]\nunits = { VOICE = "all", SMS = 2 }\nafter_added = "late"\n'
+)
+_COMMANDS = tuple(
+    b'%s\n{"specversion":"1.0","id":"i","source":"s","type":"command.%s","data":%s}' % (kind, kind, data)
+    for kind, data in (
+        (
+            b"handoff.request",
+            b'{"conversation":"c","reason":"r","summary":"s","context":{"a":[1,{"b":null}]},"skills":["x"],"priority":2}',
+        ),
+        (b"offer.accept", b'{"offer":"AC1/c/7.1","agent":"dana"}'),
+        (b"conversation.say", b'{"conversation":"c","agent":"dana","epoch":1,"text":"hi"}'),
+        (b"conversation.transfer", b'{"conversation":"c","agent":"dana","epoch":1,"to":{"queue":"late"},"note":"n"}'),
+        (b"agent.available", b'{"agent":"dana","life":60,"skills":[],"channels":["SMS"]}'),
+    )
+)
+
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
@@ -101,6 +122,8 @@ TARGETS: dict[str, Target] = {
         ),
         Target("answer", properties.answer, (b"\xc8" + b'{"code":20404,"message":"no"}', b"\xd2120", *_CALLBACKS[:2])),
         Target("settings-file", properties.settings_file, _files("*.toml")),
+        Target("team", properties.team_files, (_TEAM, b"\n----\n".join(_files("ro[su]t*.toml")))),
+        Target("command", properties.command, _COMMANDS),
         Target(
             "redis-url",
             properties.redis_url,

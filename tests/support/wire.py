@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from asyncio import StreamReader
     from pathlib import Path
 
-#: Scripts whose first argument names one of several operations.
-MANY_IN_ONE: Final = frozenset({"roster"})
+#: Scripts that are several operations: which argument names the operation.
+MANY_IN_ONE: Final = {"desk": 1}
 #: Replies of a read that found nothing.
 NOTHING: Final = frozenset({b"*-1\r\n", b"*0\r\n", b"_\r\n", b"$-1\r\n", b"%0\r\n"})
 _ID: Final = re.compile(r"/(conv_[a-z]+_\w+|[A-Z]{2}[0-9a-f]{32})")
@@ -37,7 +37,7 @@ class Message:
 
 def script_files() -> list[Path]:
     """Return every Lua script of the project."""
-    return [path for folder in ("router", "handlers") for path in (ROOT / folder).rglob("*.lua")]
+    return [*(ROOT / "router").rglob("*.lua")]
 
 
 @cache
@@ -64,7 +64,9 @@ def _name_command(parts: list[bytes]) -> str:
     if name != "EVALSHA":
         return name
     script = script_names().get(parts[1], name)
-    return f"{script} {parts[3 + int(parts[2])].decode()}" if script in MANY_IN_ONE else script
+    if (argument := MANY_IN_ONE.get(script)) is None:
+        return script
+    return f"{script} {parts[3 + int(parts[2]) + argument].decode()}"
 
 
 async def read_reply(reader: StreamReader) -> bytes:

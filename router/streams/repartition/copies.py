@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router.core.errors import RouterError
-from router.core.placement import PLACES, Place, partitions_of
+from router.core.placement import FORMER, PLACES, Place, partitions_of
 from router.streams.client.scanning import scan_keys
 
 if TYPE_CHECKING:
@@ -37,7 +37,10 @@ class FoundKey(NamedTuple):
 
 
 async def find_keys(redis: Redis, keys: Keys) -> AsyncIterator[list[FoundKey]]:
-    """Yield all keys of a namespace that have a partition, page by page; raises UnknownKeyError for an unknown kind."""
+    """Yield all keys of a namespace that have a partition, page by page; raises UnknownKeyError for an unknown kind.
+
+    Keys that only earlier releases wrote are passed over.
+    """
     form = re.compile(rb"%s:\{(\d+)\}:([a-z-]+)(?::(.*))?" % re.escape(keys.namespace.encode()), re.DOTALL)
     async for page in scan_keys(redis, f"{keys.namespace}:{{*}}:*"):
         found = []
@@ -45,6 +48,8 @@ async def find_keys(redis: Redis, keys: Keys) -> AsyncIterator[list[FoundKey]]:
             if (match := form.fullmatch(name)) is None:
                 continue
             kind = match[2].decode()
+            if kind in FORMER:
+                continue
             if kind not in PLACES:
                 raise UnknownKeyError(f"there are keys of the kind '{kind}', which this version cannot move")
             found.append(FoundKey(name, int(match[1]), kind, match[3] or b"", None))

@@ -12,8 +12,11 @@ from redis.exceptions import ResponseError
 
 from router.agents.effects import Effects
 from router.core.events import share
-from router.core.keys import RESOLVER, Keys, Target
-from router.core.placement import PLACES
+from router.core.keys import COMMANDER, RESOLVER, Keys, Target
+from router.core.placement import FORMER, PLACES
+from router.core.routing.choice import Need
+from router.core.routing.commands import read_command
+from router.core.routing.wishes import AgentCard, Wish
 from router.streams.consuming.groups import Heartbeat, ensure_group
 from router.streams.delivery import Delivery, StreamRef
 from router.streams.repartition.copies import UnknownKeyError
@@ -21,11 +24,13 @@ from router.streams.repartition.mover import Mover, RepartitionError
 from router.streams.repartition.streams import MOVER, Division
 from router.streams.store.append import Appender, InboundFields
 from router.streams.store.dead_letters import give_up, list_letters, replay
+from router.streams.store.desk import Desk
 from router.streams.store.ledgers import Store
 from router.streams.store.parking import Parking, Waiting, count_parked
 from router.streams.store.partitions import Phase, parse_layout, read_layout
 from router.streams.store.recent import Recent
 from router.streams.store.shared_bodies import SharedBodies, count_of
+from router.streams.store.timers import Timers
 from tests.support.accounts import ACCOUNT
 from tests.support.keys import KINDS
 
@@ -123,8 +128,38 @@ async def fill_others(redis, keys):
         await redis.set(keys.route(ACCOUNT, f"pair|{name}"), name, ex=600)
         await redis.hset(keys.call(ACCOUNT, f"CA{name}"), "over", "1")
         await redis.expire(keys.call(ACCOUNT, f"CA{name}"), 600)
-    await redis.set(keys.gone("x"), "1", ex=600)
-    await redis.hset(keys.roster("load"), "dana", 1)
+    for name in FORMER:
+        await redis.set(f"{keys.namespace}:{{0}}:{name}:load", "1", ex=600)
+    await fill_people(redis, keys)
+
+
+async def fill_people(redis, keys):
+    """A conversation in every state that the desk knows, timers of them, and commands: done, pending, unread."""
+    desk = Desk(redis, keys, clock=lambda: 1000)
+    await desk.arrive(AgentCard("dana", "Dana", 2), 10**12)
+    await desk.settle(f"{ACCOUNT} {CONVERSATIONS[0]}", 1, Wish(holder="dana"))
+    for conversation in CONVERSATIONS[1:4]:
+        await desk.settle(f"{ACCOUNT} {conversation}", 1, Wish("default", need=Need(channel="SMS")))
+    timers = Timers(redis, keys, clock=lambda: 1000)
+    for number, conversation in enumerate(CONVERSATIONS):
+        await timers.set(ACCOUNT, conversation, 1, 10**12 + number)
+    for partition in range(keys.partitions):
+        await groups(redis, keys, keys.commands(partition), [COMMANDER])
+    for number in range(3):
+        for conversation in CONVERSATIONS:
+            key = keys.commands(keys.partition_of(conversation))
+            await redis.xadd(key, command_of(number, conversation=conversation, reason="r"))
+            if number < 2:
+                [[_, [(entry_id, _)]]] = await redis.xreadgroup(COMMANDER, "me", {key: ">"}, count=1)
+            if number == 0:
+                await redis.xack(key, COMMANDER, entry_id)
+    await redis.xadd(keys.commands(0), command_of(9, "agent.available", agent="dana"))
+
+
+def command_of(number, kind="handoff.request", **data):
+    command_id = f"{data.get('conversation', 'presence')}.{number}"
+    document = {"specversion": "1.0", "id": command_id, "source": "/x", "type": f"command.{kind}", "data": data}
+    return {"type": kind, "id": command_id, "command": orjson.dumps(document)}
 
 
 def make_mover(redis, keys):
@@ -159,8 +194,9 @@ async def summary(redis, keys):
             (Target.AI_AGENT, Target.AI_AGENT),
             (Target.AI_AGENT, THEIRS),
             (Target.HUMAN_AGENT, THEIRS),
+            ("commands", COMMANDER),
         ):
-            name = keys.participants(partition, target)
+            name = keys.commands(partition) if target == "commands" else keys.participants(partition, target)
             for kind, rows in zip(("pending", "unread"), await unfinished(redis, name, group), strict=True):
                 found[f"{target} {group} {kind}"] += [fields[b"id"] for fields in rows]
     return {name: rows if name.startswith(("all", "left")) else sorted(rows) for name, rows in found.items()}
@@ -195,12 +231,30 @@ async def check(redis, keys, before):
         assert await redis.zscore(keys.active(partition), f"{ACCOUNT} {name}")
         assert await redis.zscore(keys.sweeps(partition), f"{ACCOUNT} {name}")
         assert await Effects(redis, keys, Target.AI_AGENT).of(partition, f"{name}.1").outcome() == "done"
-    assert await redis.exists(keys.gone("x"), keys.roster("load")) == 2
+    assert await redis.exists(*[f"{keys.namespace}:{{0}}:{name}:load" for name in FORMER]) == len(FORMER)
+    await check_people(redis, keys)
     await check_order(redis, keys)
     await check_letters(redis, keys)
     left = [key async for key in redis.scan_iter() if int(key.split(b"{")[1].split(b"}")[0]) >= keys.partitions]
     assert all(key.endswith(b":fence") for key in left)
     assert not [key async for key in redis.scan_iter("*:moving:*")]
+
+
+async def check_people(redis, keys):
+    """Deadlines and commands are where their conversations are, and never expire; the desk is as it was."""
+    found = {}
+    for partition in range(keys.partitions):
+        for name, due in await redis.zrange(keys.timers(partition), 0, -1, withscores=True):
+            conversation = name.decode().removeprefix(f"{ACCOUNT} ")
+            assert keys.partition_of(conversation) == partition
+            found[conversation] = due
+        assert await redis.ttl(keys.timers(partition)) in {-1, -2}
+        for row in await redis.xrange(keys.commands(partition)):
+            subject = read_command(row[1]).subject
+            assert partition == (keys.partition_of(subject) if subject else 0)
+    assert found == {conversation: 10**12 + number for number, conversation in enumerate(CONVERSATIONS)}
+    ((agent,), waiting) = await Desk(redis, keys, clock=lambda: 1000).look()
+    assert (agent.identity, agent.load, set(waiting)) == ("dana", 2, {f"{ACCOUNT} {one}" for one in CONVERSATIONS[2:4]})
 
 
 async def check_order(redis, keys):
