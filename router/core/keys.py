@@ -147,6 +147,10 @@ class Keys:
         """
         return self._key(self.partition_of(conversation_id), "conversation", account_id, conversation_id)
 
+    def journal(self, account_id: str, conversation_id: str) -> str:
+        """List: the decisions about who holds a conversation, oldest first; bounded, expires a month after the last."""
+        return self._key(self.partition_of(conversation_id), "journal", account_id, conversation_id)
+
     def communication(self, account_id: str, conversation_id: str, name: str) -> str:
         """String: says that a communication has been published, and how certainly it belongs there (marker.Hearing).
 

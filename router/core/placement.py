@@ -40,6 +40,7 @@ PLACES: Final[dict[str, Place]] = {
     "desk": Place.FIRST,
     "latest": Place.OWNER,
     "conversation": Place.OWNER,
+    "journal": Place.OWNER,
     "route": Place.OWNER,
     "person": Place.OWNER,
     "creating": Place.OWNER,

@@ -7,13 +7,14 @@ in between leaves a timer, and whoever takes it goes on from there (streams.stor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from router.core.events import COMMANDS_SOURCE, Cause
 from router.core.ledger.floor import holding_of
 from router.core.ledger.marker import Claim
 from router.core.routing.holding import Why
 from router.core.routing.inputs import GetPlace, LosePlace
+from router.core.routing.journal import MAX_AGENTS, show_looked_for, write_line
 from router.core.routing.notices import notice_of
 from router.core.routing.queues import AcceptMode
 from router.core.routing.wishes import Wish, due_now, next_due, wish_of
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from router.core.routing.holding import Holding
     from router.core.routing.inputs import Input
     from router.core.routing.team import Team
+    from router.core.routing.transitions import Step
     from router.streams.store.desk import Desk, Settled
     from router.streams.store.ledgers import Store
     from router.streams.store.timers import Timers
@@ -111,6 +113,7 @@ class FloorPath:
             if holding is not None and given is not None and not isinstance(given, Why):
                 step = ledger.take_floor(holding, given, cause)
                 refused, holding = step.refused, step.holding
+                self._note(ledger, step, given, cause)
             if refused is not None:
                 if on_refused is not None:
                     on_refused(ledger, refused)
@@ -133,10 +136,12 @@ class FloorPath:
             if holding is None or given is None:
                 await self.settle(ledger, holding)
                 return
-            step = ledger.take_floor(holding, given, self._own_cause(type(given).__name__, conversation_id))
+            cause = self._own_cause(type(given).__name__, conversation_id)
+            step = ledger.take_floor(holding, given, cause)
             if step.refused is not None:
                 await self.settle(ledger, holding)
                 return
+            self._note(ledger, step, given, cause)
             ledger.wake_at = self.now + TIMER_LEASE
             await self._commit(ledger)
 
@@ -162,9 +167,11 @@ class FloorPath:
             ledger = await self._store.read_whole(account_id, conversation_id)
             if ledger.revision != revision:
                 return  # whoever changed it makes the desk agree
-            step = ledger.take_floor(holding, given, self._own_cause(type(given).__name__, conversation_id))
+            cause = self._own_cause(type(given).__name__, conversation_id)
+            step = ledger.take_floor(holding, given, cause)
             if step.refused is not None:
                 return
+            self._note(ledger, step, given, cause, **await self._looked_for(holding, answer))
             ledger.wake_at = self.now + TIMER_LEASE
             if not await self._commit(ledger):
                 return
@@ -192,6 +199,19 @@ class FloorPath:
             int(queue.ring * 1000),
             is_automatic=queue.accept is AcceptMode.AUTOMATIC,
         )
+
+    def _note(self, ledger: Ledger, step: Step, given: Input, cause: Cause, **looked_for: Any) -> None:
+        """Add a line to the journal of the conversation."""
+        line = write_line(step, at=self.now, what=type(given).__name__, by=cause.idempotency_key, **looked_for)
+        ledger.journal.append(line)
+
+    async def _looked_for(self, holding: Holding, answer: Settled) -> dict[str, Any]:
+        """Return what the journal says of the choice of an agent: it shows the others as they are now."""
+        wish = wish_of(holding, self._team(), self.now)
+        if wish.need is None or answer.agent is None:
+            return {}
+        agents, _ = await self._desk.look(MAX_AGENTS)
+        return show_looked_for(wish.need, wish.queue, answer.agent, agents)
 
     async def _is_known(self, account_id: str, conversation_id: str, command_id: str) -> bool:
         (claim,) = await self._store.read_claims(account_id, conversation_id, [_command(command_id)])

@@ -77,6 +77,8 @@ class Ledger(LedgerFields):
     is_closing: bool = False
     #: ms since 1970: when the conversation's floor must be looked at again; None: as before.
     wake_at: int | None = None
+    #: Lines for the journal of decisions (core.routing.journal).
+    journal: list[str] = field(default_factory=list)
 
     @property
     def has_news(self) -> bool:

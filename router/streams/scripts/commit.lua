@@ -7,7 +7,9 @@
 --                           lifetime of its claims in seconds, their value, their number, index of each in KEYS...)...,
 --       and to note it: index of the set of active conversations in KEYS (0: do not note), its name, the time, the time
 --       of its sweep if it is new or doubtful (both in ms), the lifetime of the sets in seconds, 1 if it is doubtful,
---       and if its floor must be looked at: index of the partition's timers in KEYS (0: need not), its name, when (ms).
+--       and if its floor must be looked at: index of the partition's timers in KEYS (0: need not), its name, when (ms),
+--       and for its journal: index of it in KEYS (0: nothing to note), lifetime in seconds, most lines, number of lines,
+--       line....
 -- Returns for each conversation the ids of the entries that were left out because one of their claims existed; nil if
 -- the revision differs: then nothing of the conversation was changed. Entries alone do not change the revision.
 -- A claim with the value '2' is certain: it replaces the value of one that exists.
@@ -95,6 +97,15 @@ while at < #ARGV do
     local name, due = take(), take()
     if is_ours then
       redis.call('ZADD', KEYS[timers], due, name)
+    end
+  end
+  local journal = tonumber(take())
+  if journal > 0 then
+    local lifetime, most, lines = take(), tonumber(take()), take_list(1)
+    if is_ours then
+      redis.call('RPUSH', KEYS[journal], unpack(lines))
+      redis.call('LTRIM', KEYS[journal], -most, -1)
+      redis.call('EXPIRE', KEYS[journal], lifetime)
     end
   end
   results[#results + 1] = is_ours and repeated

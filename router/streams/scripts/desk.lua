@@ -8,7 +8,7 @@
 --   placed     limit, lease in ms                    conversations that got an agent and whose offer is not made yet
 --   rest       limit                                 agents whose wrap-up is over
 --   line       conversation                          its place in line, 0 if it does not wait
---   look       (nothing)                             all agents and the number of waiting conversations by queue
+--   look       most                                  all agents and needs; above 0 no needs, nor agents if they are more
 -- An agent: {name, capacity, skills, channels, wrap, till, away, free, load, idle, has = {conversation = units}}, and
 -- `profile`, the name of the set of free agents with the same skills and channels.
 -- A need: {skills, channel, units, priority, since, agent, last, excluded, missed, queue}; units 0: all of an agent.
@@ -387,10 +387,11 @@ function operations.line(conversation)
   return need and call('ZRANK', P .. 'queue:' .. need.queue, conversation) + 1 or 0
 end
 
-function operations.look()
-  local agents = call('HGETALL', AGENTS)
-  local needs = call('HGETALL', NEEDS)
-  return { agents, needs }
+function operations.look(most)
+  if tonumber(most) > 0 then
+    return { call('HLEN', AGENTS) <= tonumber(most) and call('HGETALL', AGENTS) or {}, {} }
+  end
+  return { call('HGETALL', AGENTS), call('HGETALL', NEEDS) }
 end
 
 local fence = redis.call('GET', KEYS[2])

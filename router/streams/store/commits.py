@@ -26,6 +26,9 @@ MAX_LEDGERS: Final = 32
 #: Seconds for which the ledger of a closed conversation is kept: longer than any event of it can still arrive (a
 #: quarantined webhook may be replayed for two weeks), but limited, because most conversations are closed ones.
 CLOSED_LIFE: Final = 30 * 86_400
+#: Seconds and lines for which the journal of a conversation's decisions is kept.
+JOURNAL_LIFE: Final = 30 * 86_400
+MAX_JOURNAL: Final = 200
 #: Index of each target's stream in the keys of a call.
 _STREAMS: Final = {str(target): position for position, target in enumerate(Target, 2)}
 
@@ -104,6 +107,11 @@ class CommitCalls:
         else:
             keys.append(self._keys.timers(call.partition))
             args += (len(keys), f"{ledger.account_id} {ledger.conversation_id}", ledger.wake_at)
+        if ledger.journal:
+            keys.append(self._keys.journal(ledger.account_id, ledger.conversation_id))
+            args += (len(keys), JOURNAL_LIFE, MAX_JOURNAL, len(ledger.journal), *ledger.journal)
+        else:
+            args.append(0)
 
     def _note(self, recent: Recent, ledger: Ledger) -> list[Any]:
         return recent.note(ledger.account_id, ledger.conversation_id, is_doubtful=ledger.is_doubtful)

@@ -95,9 +95,12 @@ class Desk:
         """Return a waiting conversation's place in its queue, from 1; 0 if it does not wait."""
         return int(await self._run("line", conversation))
 
-    async def look(self) -> tuple[tuple[AgentState, ...], dict[str, str]]:
-        """Return all agents, and the queue of each waiting conversation."""
-        agents, needs = await self._run("look")
+    async def look(self, most: int = 0) -> tuple[tuple[AgentState, ...], dict[str, str]]:
+        """Return all agents, and the queue of each waiting conversation.
+
+        With `most` only agents, and none if they are more than that.
+        """
+        agents, needs = await self._run("look", most)
         states = [_read_agent(identity.decode(), orjson.loads(text)) for identity, text in _pairs(agents)]
         return tuple(states), {name.decode(): str(orjson.loads(text)["queue"]) for name, text in _pairs(needs)}
 
