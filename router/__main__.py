@@ -88,6 +88,11 @@ COMMANDS: Final[dict[str, Command]] = {
         "router.commands.quarantine:run_quarantine",
         options.add_quarantine_options,
     ),
+    "explain": Command(
+        "who holds a conversation and why, decision by decision; with another file, what that would decide",
+        "router.commands.explain.decisions:run_explain",
+        options.add_decision_options,
+    ),
     "groups": Command(
         "list the consumer groups of all streams, and remove one that is not used any more",
         "router.commands.groups:run_groups",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from router.commands.connected import connected
 from router.commands.redaction import plain
-from router.core.keys import RESOLVER, Target, progress
+from router.core.keys import COMMANDER, RESOLVER, Target, progress
 from router.process.terminal import complain, show
 from router.streams.store.inspect import all_streams, has_consumer, read_stream
 from router.streams.store.parking import PARTS
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 #: The group of each shipped process, and the process.
 OURS: Final = {
     RESOLVER: "the workers (`python -m router work`)",
+    COMMANDER: "the workers, for commands (`python -m router work`)",
     Target.AI_AGENT: "the AI agent (`python -m handlers ai_agent`)",
     Target.HUMAN_AGENT: "the human agents (`python -m handlers human_agent`)",
 }

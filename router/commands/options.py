@@ -112,6 +112,13 @@ def add_dead_letter_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--unmasked", action="store_true", help="list numbers, mailboxes and bodies as they are")
 
 
+def add_decision_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `explain`."""
+    parser.add_argument("id", metavar="ID", help="a conversation or a participant")
+    parser.add_argument("--with", dest="other", metavar="FILE", help="what another routing.toml or roster.toml decides")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+
+
 def add_group_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `groups`."""
     parser.add_argument("action", choices=("list", "remove"))

@@ -1,0 +1,203 @@
+"""`python -m router explain CONVERSATION|PARTICIPANT`: who holds a conversation and why, decision by decision.
+
+With `--with FILE` also what another routing.toml or roster.toml would have decided: the rule for its customers at this
+time of day, and the agent for each choice, of the agents as they were then.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from router.commands.connected import connected
+from router.commands.redaction import plain
+from router.core.addresses import from_key, mask
+from router.core.errors import SettingsError
+from router.core.ledger.floor import holding_of
+from router.core.ledger.marker import PARTICIPANT, participant_field, read_marker
+from router.core.policy import Facts
+from router.core.routing.journal import read_line
+from router.process.terminal import CommandFailedError, show
+from router.settings.policy_file import read_policy
+from router.settings.team_file import read_team
+from router.streams.client.scanning import scan_keys
+from router.streams.store.ledgers import Store
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from router.core.ledger.ledger import Ledger
+    from router.core.policy import Decision, Policy
+    from router.core.routing.holding import Holding
+    from router.core.routing.journal import JournalLine
+    from router.core.routing.team import Team
+    from router.settings.model import Settings
+    from router.streams.client.connection import Redis
+
+#: Exit statuses beside 2, wrong usage or settings.
+FOUND: Final = 0
+NOTHING: Final = 1
+_FILES: Final = ("roster.toml", "routing.toml")
+
+
+class Other(NamedTuple):
+    """Another file of the configuration: the policy and the people that there would be with it."""
+
+    name: str
+    policy: Policy
+    team: Team
+    has_people: bool
+
+
+async def run_explain(arguments: argparse.Namespace) -> int:
+    """Print the decisions; returns the exit status."""
+    async with connected() as (redis, settings):
+        other = _read_other(Path(arguments.other), settings) if arguments.other else None
+        store = Store(redis, settings.keys, marker_ttl=settings.marker_ttl)
+        found = await _find(redis, store, settings, arguments.id)
+        if found is None:
+            show(f"nothing is known of {plain(arguments.id)}: it may have expired, or be of another namespace")
+            return NOTHING
+        lines: Any = await redis.lrange(settings.keys.journal(found.account_id, found.conversation_id), 0, -1)
+        journal = [read_line(line) for line in lines]
+        if arguments.json:
+            show(json.dumps(_as_data(found, journal, other)))
+        else:
+            for text in _as_text(found, journal, other):
+                show(text)
+    return FOUND
+
+
+async def _find(redis: Redis, store: Store, settings: Settings, name: str) -> Ledger | None:
+    """Return the ledger of a conversation, or of the one that a participant is in; the newest of several."""
+    keys, pages = settings.keys, 0
+    pattern = f"{keys.namespace}:{{*}}:conversation:*"
+    candidates = []
+    async for page in scan_keys(redis, pattern):
+        pages += 1
+        if pages % 100 == 0:
+            show(f"… {pages} pages of conversations searched")
+        for key in page:
+            account_id, _, conversation_id = key.decode().partition(":conversation:")[2].partition(":")
+            is_it = conversation_id == name
+            if is_it or await redis.hexists(key.decode(), participant_field(name)):
+                candidates.append(await store.read_whole(account_id, conversation_id))
+    return max(candidates, key=lambda ledger: ledger.revision, default=None)
+
+
+def _read_other(path: Path, settings: Settings) -> Other:
+    """Read a routing.toml or a roster.toml, whichever the file is, beside the present one of the other kind."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        present = {
+            name: (settings.config_dir / name).read_text(encoding="utf-8") for name in ("roster.toml", "routing.toml")
+        }
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandFailedError(f"{error}") from error
+    is_roster = any(line.strip().replace(" ", "") == "[[agent]]" for line in text.splitlines())
+    present["roster.toml" if is_roster else "routing.toml"] = text
+    try:
+        team = read_team(present["roster.toml"], present["routing.toml"])
+        return Other(path.name, read_policy(present["routing.toml"], str(path)), team, is_roster)
+    except SettingsError as error:
+        raise CommandFailedError(f"--with {path}: {'; '.join(error.problems)}") from error
+
+
+def _decisions(ledger: Ledger, policy: Policy) -> dict[str, Decision]:
+    """Return what a policy decides now for each customer of a conversation, by the masked address."""
+    found = {}
+    for name, text in sorted(ledger.fields.items()):
+        marker = read_marker(text) if name.startswith(PARTICIPANT) else None
+        if marker is None or not marker.is_announced or not marker.addresses:
+            continue
+        customer = from_key(marker.addresses[0])
+        facts = Facts(
+            source="",
+            channel=customer.channel,
+            participant_type=marker.type or "UNKNOWN",
+            customer=customer,
+            now=datetime.now(tz=UTC),
+            recipient=ledger.recipient(customer.channel),
+            configuration_id=ledger.fields.get("configuration_id"),
+            account_id=ledger.account_id,
+        )
+        found[mask(customer.value)] = policy.decide(facts)
+    return found
+
+
+def _time(millis: int) -> str:
+    return datetime.fromtimestamp(millis / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
+
+
+def _as_text(ledger: Ledger, journal: list[JournalLine], other: Other | None) -> Iterator[str]:
+    holding = holding_of(ledger)
+    status = ledger.fields.get("status", "status unknown")
+    yield f"conversation {ledger.conversation_id} of {ledger.account_id}: {status}"
+    yield f"  {_holder(ledger, holding)}"
+    yield f"  the rule that decided first: {ledger.fields.get('reason', 'none')}"
+    if other is not None:
+        for address, decision in _decisions(ledger, other.policy).items():
+            yield f"  with {other.name} now, for {address}: {decision.target or 'ignore'}, because of {decision.reason}"
+    for line in journal:
+        yield ""
+        yield f"{_time(line.at)}  {line.what}{f' ({plain(line.by)})' if line.by else ''}"
+        result = f"refused: {line.refused}" if line.refused else ", ".join(line.happened) or "nothing changed"
+        yield f"  {result}; epoch {line.epoch}, held by {line.agent or line.target}"
+        yield from _choice_as_text(line, other)
+
+
+def _holder(ledger: Ledger, holding: Holding | None) -> str:
+    if holding is None:
+        return "nobody was announced in it"
+    who = holding.holder.agent or holding.holder.target
+    request, offer = holding.request, holding.offer
+    asked = f", a request waits in the queue '{request.queue}' since {_time(request.since)}" if request else ""
+    offered = f", {offer.agent} is asked until {_time(offer.expires_at)}" if offer else ""
+    return f"held by {who} in epoch {ledger.epoch}{asked}{offered}"
+
+
+def _choice_as_text(line: JournalLine, other: Other | None) -> Iterator[str]:
+    if line.need is None:
+        return
+    need = line.need
+    skills = f", skills {', '.join(need.skills)}" if need.skills else ""
+    wanted = f"queue '{need.queue}', {need.channel or 'no channel'}{skills}, priority {need.priority}"
+    yield f"  {wanted}: {line.chosen} was chosen"
+    for agent, why in line.reasons()[1].items():
+        yield f"    not {agent}: {why}"
+    if line.agents_left_out or not line.agents:
+        yield "    the others are not noted: there were too many"
+    if other is not None and other.has_people:
+        chosen, reasons = line.reasons(other.team)
+        yield f"  with {other.name}: {chosen or 'nobody'} would be chosen"
+        yield from (f"    not {agent}: {why}" for agent, why in reasons.items())
+
+
+def _as_data(ledger: Ledger, journal: list[JournalLine], other: Other | None) -> dict[str, Any]:
+    holding = holding_of(ledger)
+    lines = []
+    for line in journal:
+        shown: dict[str, Any] = line.model_dump(mode="json") | {"others": line.reasons()[1]}
+        if other is not None and other.has_people and line.need is not None:
+            chosen, reasons = line.reasons(other.team)
+            shown["with"] = {"chosen": chosen, "others": reasons}
+        lines.append(shown)
+    data: dict[str, Any] = {
+        "account": ledger.account_id,
+        "conversation": ledger.conversation_id,
+        "status": ledger.fields.get("status"),
+        "target": ledger.fields.get("target"),
+        "reason": ledger.fields.get("reason"),
+        "epoch": ledger.epoch,
+        "holder": holding.holder.model_dump(mode="json") if holding else None,
+        "journal": lines,
+    }
+    if other is not None:
+        decided = _decisions(ledger, other.policy)
+        data["with"] = {
+            address: {"target": decision.target, "reason": decision.reason} for address, decision in decided.items()
+        }
+    return data

@@ -1,0 +1,92 @@
+"""`explain`: who holds a conversation and why, and what another file would have decided."""
+
+import json
+
+import pytest
+
+from router.__main__ import make_parser
+from router.commands.explain.decisions import run_explain
+from router.core.keys import Keys
+from router.core.routing.queues import Queue
+from router.core.routing.team import Team, TeamMember
+from tests.core.builders import CONVERSATION
+from tests.support.accounts import ACCOUNT
+from tests.worker.floor_place import Place, ask
+
+TEAM = Team(
+    {
+        "dana": TeamMember("dana", "Dana", 2),
+        "eli": TeamMember("eli", "Eli", 2, ("german",)),
+        "fay": TeamMember("fay", "Fay", 1, channels=("VOICE",)),
+    },
+    {"default": Queue()},
+)
+
+
+@pytest.fixture
+async def place(redis, environment):
+    """A conversation that eli has accepted, whom nobody else could have been asked for."""
+    place = Place(redis, Keys(), team=TEAM)
+    await place.announce()
+    for agent in TEAM.members:
+        await place.send("agent.available", agent=agent)
+    await ask(place, skills=["german"])
+    made = await place.last("offer.made")
+    await place.send("offer.accept", "accepted", offer=made.offer.id, agent="eli")
+    return place
+
+
+async def explain(capsys, *arguments, status=0):
+    assert await run_explain(make_parser().parse_args(["explain", *arguments])) == status
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [CONVERSATION, "p1"], ids=["conversation", "participant"])
+async def test_every_decision_is_shown(place, capsys, name):
+    """What came in, what followed, who was chosen, and why the others were not."""
+    text = await explain(capsys, name)
+    assert f"conversation {CONVERSATION} of {ACCOUNT}" in text
+    assert "held by eli in epoch 1" in text
+    assert "the rule that decided first: a rule" in text
+    assert [line.split("  ")[1] for line in text.splitlines() if line.startswith("20")] == [
+        "AskForPerson (command-4)",
+        "GetPlace",
+        "AcceptOffer (accepted)",
+    ]
+    assert "eli was chosen" in text
+    assert "not dana: lacks german" in text
+    assert "not fay: lacks german" in text
+
+
+async def test_refusals_are_shown(place, capsys):
+    """With their reason, and that nothing changed."""
+    await place.send("conversation.release", "early", conversation=CONVERSATION, agent="dana", epoch=1)
+    assert "refused: not-the-holder" in await explain(capsys, CONVERSATION)
+
+
+async def test_what_other_people_would_have_been_chosen(place, capsys, tmp_path):
+    """Of the agents who were there, with the skills of the other file."""
+    roster = tmp_path / "new-roster.toml"
+    roster.write_text(
+        '[[agent]]\nidentity = "dana"\nname = "Dana"\ncapacity = 2\nskills = ["german"]\n'
+        '[[agent]]\nidentity = "fay"\nname = "Fay"\ncapacity = 1\n'
+    )
+    text = await explain(capsys, CONVERSATION, "--with", str(roster))
+    assert "with new-roster.toml: dana would be chosen" in text
+    assert "not eli: not in the roster" in text
+    shown = json.loads(await explain(capsys, CONVERSATION, "--json", "--with", str(roster)))
+    assert [line["with"]["chosen"] for line in shown["journal"] if "with" in line] == ["dana"]
+
+
+async def test_what_another_policy_would_have_decided(place, capsys, tmp_path):
+    """For each customer, whose address is masked."""
+    routing = tmp_path / "routing.toml"
+    routing.write_text('[default]\ntarget = "human-agent"\n')
+    text = await explain(capsys, CONVERSATION, "--with", str(routing))
+    assert "human-agent, because of default" in text
+    assert "+15551230001" not in text
+
+
+async def test_nothing_is_known(redis, environment, capsys):
+    """The exit status tells a program too."""
+    assert "nothing is known of p9" in await explain(capsys, "p9", status=1)
