@@ -278,9 +278,11 @@ def test_whatsapp_group_members():
     assert [other.channel for other in event.others] == ["WHATSAPP"]
 
 
-def test_hidden_number():
-    """A WhatsApp user without a number is known by the user id."""
-    event = event_of(make_event(**{"from": ""}, to="whatsapp:+15557650001", externalUserId="US.1A2B"))
+@pytest.mark.parametrize("sender", ["", "whatsapp:", None], ids=["empty", "only a prefix", "absent"])
+@pytest.mark.parametrize("user", ["US.1A2B", "whatsapp:US.1A2B", "whatsapp: US.1A2B"])
+def test_hidden_number(user, sender):
+    """A WhatsApp user without a number is known by the user id, which has one prefix."""
+    event = event_of(make_event(**{"from": sender}, to="whatsapp:+15557650001", externalUserId=user))
     assert event.customer == Address("WHATSAPP", "whatsapp:US.1A2B")
 
 

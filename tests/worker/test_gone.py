@@ -1,12 +1,17 @@
 """Conversations that the API does not know any more: whoever learns of it drops the route, and the message moves on."""
 
+from types import SimpleNamespace
+
+from handlers.effects import Effects
 from handlers.joiners import Joiners
+from handlers.sweep import CONFIRM_AFTER
 from router.core.entries import CommunicationData
 from router.core.ledger.marker import Result
 from router.core.timestamps import to_text
 from router.streams.delivery import Done
 from router.streams.store.gone import GoneConversations, UnhandledMessage
 from router.streams.store.ledgers import Store
+from tests.handlers.harness import HumanAgentProcess
 from tests.support.accounts import ACCOUNT, CUSTOMER
 from tests.worker.payloads import participant_of, spoken
 from tests.worker.sweeps import Sweeps
@@ -111,6 +116,21 @@ async def test_a_sweep_forgets_the_route(harness):
     assert not [key async for key in harness.redis.scan_iter("*:route:*")]
     assert await sweeps.settle(harness.sms()) == [DONE]
     assert len(await heard_in(harness, old)) == 1
+    assert await harness.types() == ["joined", "joined"]
+
+
+async def test_the_sweep_of_the_human_agents_forgets_the_route(harness):
+    """It finds the conversation of a person gone: the next message opens another, also while the route is trusted."""
+    shared = SimpleNamespace(
+        redis=harness.redis, keys=harness.keys, effects=lambda group: Effects(harness.redis, harness.keys, group)
+    )
+    joiners = Joiners(harness.make_apis(), Store(harness.redis, harness.keys, marker_ttl=3600))
+    await harness.settle(harness.sms())
+    await HumanAgentProcess(shared, joiners=joiners).handle(*await harness.entries())
+    await delete(harness)
+    await HumanAgentProcess(shared, joiners=joiners, later=CONFIRM_AFTER).sweeper.sweep()
+    assert not [key async for key in harness.redis.scan_iter("*:route:*")]
+    assert await harness.settle(harness.sms()) == [DONE]
     assert await harness.types() == ["joined", "joined"]
 
 
