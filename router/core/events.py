@@ -194,7 +194,8 @@ class MessageReceived:
 
     `person` is who wrote it. `others` are the further members of a group message, if the source names them. `sent_at`
     is the source's own time of the message, as text. `aliases` are further addresses of the same customer; if there are
-    any, `user` is the address by which the customer is recognized.
+    any, `user` is the address by which the customer is recognized. `name` tells the message apart from others with its
+    resource id; None if that id is of one message alone.
     """
 
     cause: Cause
@@ -208,6 +209,7 @@ class MessageReceived:
     person: Person = STRANGER
     aliases: tuple[Address, ...] = ()
     user: Address | None = None
+    name: str | None = None
 
     @property
     def known_as(self) -> Address:

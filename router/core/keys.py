@@ -104,6 +104,10 @@ class Keys:
         """String: the number of partitions with which processes may write to this one; scripts compare it."""
         return self._key(partition, "fence")
 
+    def probe(self, partition: int) -> str:
+        """Never exists: a write to it that makes no key shows whether Redis takes writes."""
+        return self._key(partition, "probe")
+
     def moving(self, partition: int, name: str) -> str:
         """Stream or sorted set: a divided one that `repartition` is going to put in its place, or deletes."""
         return self._key(partition, "moving", name)

@@ -6,7 +6,8 @@ only source that imports others. The key is the CloudEvents id. An incoming mess
 as an alias, so the second report is a duplicate. A group message has no alias: only Event Streams names its further
 members, and the form webhook, which comes first, must not hide them.
 
-A bad element does not affect the rest of its batch: it becomes an entry, and a dead letter, of its own.
+A bad element does not affect the rest of its batch, even if it is no JSON: it becomes an entry, and a dead letter, of
+its own.
 Event types: https://www.twilio.com/docs/events/event-types
 Webhook sink: https://www.twilio.com/docs/events/webhook-quickstart
 """
@@ -29,7 +30,7 @@ from router.inbound import conversations, messaging
 from router.inbound.classic.fields import DISREGARDED, EVENTS, ClassicFields, classic_key, normalize_classic
 from router.inbound.classic.fields import ROWS as CLASSIC_ROWS
 from router.inbound.cloud_events import CloudEvent, read_cloud_event
-from router.inbound.json_body import read_json, require_exact
+from router.inbound.json_body import read_json, require_exact, split_array
 from router.inbound.persons import read_sender
 from router.inbound.rows import IGNORED, JOINED, SAID, EventTypeRow
 from router.inbound.webhook import Piece, get_text
@@ -94,11 +95,30 @@ def split(webhook: Webhook, account_id: str) -> list[Piece]:
     """Return the events of a webhook in their order; an empty array has none.
 
     A bad element is accepted too, under a key of its own: it becomes a dead letter in the worker, with its reason.
-    Raises UnreadableError only if the body is not JSON.
+    Raises UnreadableError only if the body is not JSON, and no array of which an element is.
     """
-    document, is_exact = read_json(webhook.body)
+    try:
+        document, is_exact = read_json(webhook.body)
+    except UnreadableError:
+        if pieces := _split_broken(webhook.body, account_id):
+            return pieces
+        raise
     elements = document if isinstance(document, list) else [document]
     return [_take(index, element, webhook.body, account_id, is_exact) for index, element in enumerate(elements)]
+
+
+def _split_broken(body: bytes, account_id: str) -> list[Piece]:
+    """Return the events of an array with elements that are not JSON; none if all are, or if it cannot be split."""
+    pieces, has_event = [], False
+    for index, raw in enumerate(split_array(body)):
+        try:
+            element, is_exact = read_json(raw)
+        except UnreadableError:
+            pieces.append(_take_bad(index, raw, raw, account_id))
+        else:
+            pieces.append(_take(index, element, raw, account_id, is_exact))
+            has_event = True
+    return pieces if has_event else []
 
 
 def _take(index: int, element: Any, body: bytes, account_id: str, is_exact: bool) -> Piece:  # noqa: FBT001 - private

@@ -8,6 +8,8 @@ https://www.rfc-editor.org/rfc/rfc8259#section-8.1
 
 from __future__ import annotations
 
+import re
+from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -16,6 +18,9 @@ from router.core.errors import UnreadableError
 from router.core.lenient_json import replace_broken
 from router.core.signing.form import REPLACEMENT
 
+#: A string, a string without end, or what separates elements.
+_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{},]', re.DOTALL)
+_MAX_TOKENS: Final = 100_000
 _REPLACED: Final = REPLACEMENT.encode()
 #: Members that hold an id, a type or an address that `normalize` of a source reads, in lower case and without
 #: underscores: v2 resources, then messages and CloudEvents, then classic resources.
@@ -70,6 +75,27 @@ def read_json(body: bytes) -> tuple[Any, bool]:
             return orjson.loads(replace_broken(body)), False
         except orjson.JSONDecodeError:
             raise UnreadableError("the body is not JSON") from error
+
+
+def split_array(body: bytes) -> list[bytes]:
+    """Return the elements of an array, of which some may be no JSON; none if it is no array or has an empty element.
+
+    Brackets outside of strings must match in number, and be few enough (_MAX_TOKENS): nothing else is read meanwhile.
+    """
+    body, depth, start, elements = body.strip(), 0, 1, []
+    for token in islice(_TOKEN.finditer(body), _MAX_TOKENS):
+        first = token[0][:1]
+        if first in b"[{":
+            depth += 1
+        elif first in b"]}":
+            depth -= 1
+        if (first == b"," and depth == 1) or depth == 0:
+            elements.append(body[start : token.start()].strip())
+            start = token.end()
+        if depth == 0 or token[0] == b'"':  # the end of the array, or a string without end
+            break
+    is_whole = body[:1] == b"[" and body[-1:] == b"]" and depth == 0 and start == len(body)
+    return elements if is_whole and all(elements) else []
 
 
 def require_exact(document: Any) -> None:

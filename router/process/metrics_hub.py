@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 #: Seconds that a process has to send its values.
-PATIENCE: Final = 1.0
+PATIENCE: Final = 2.0
 #: Seconds that the supervisor has to send the sums, for which it may wait PATIENCE for a process.
 PATIENCE_WITH_HUB: Final = 3 * PATIENCE
 #: Seconds for the last values of a process that ends.

@@ -25,7 +25,7 @@ from router.receiver.exposition import Exposition
 from router.receiver.ingest import Ingest, make_authenticators
 from router.receiver.misrouted import Misrouted
 from router.receiver.partitions import PartitionWatch
-from router.receiver.readiness import NODE_TIMEOUT, REDIS_TIMEOUT, make_ping, make_readyz
+from router.receiver.readiness import NODE_TIMEOUT, REDIS_TIMEOUT, make_readyz
 from router.receiver.refusals import Quarantine
 from router.receiver.spool.drainer import Drainer
 from router.receiver.spool.spool import Spool
@@ -108,7 +108,6 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     spool, clock = _make_spool(settings), RedisClock(settings.keys.inbound(0))
     patience, replication = REDIS_TIMEOUT if spool else None, make_replication(settings)
     appender = Appender(app[REDIS], settings.keys, patience=patience, replication=replication)
-    ping = make_ping(app[REDIS])
     calls = CallStore(app[REDIS], settings.keys)
     responders = {SourceName.VOICE: _make_voice(settings, calls, clock)}
     authenticators, misrouted = make_authenticators(
@@ -120,7 +119,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     for path, handle in app[WEBHOOK_HANDLERS].items():
         app.router.add_post(path, handle)
     app.router.add_get("/healthz", _healthz)
-    app.router.add_get("/readyz", make_readyz(ping, spool))
+    app.router.add_get("/readyz", make_readyz(appender.check, spool))
     app[EXPOSITION] = Exposition(app[REDIS], lambda: app[PARTITIONS].keys, clock, spool)
     app.router.add_get("/metrics", app[EXPOSITION].handle)
     app.router.add_route("*", "/{rest:.*}", Misrouted(misrouted, quarantine, clock).handle)
@@ -128,7 +127,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     _expect_counts()
 
     async def lifespan(app: web.Application) -> AsyncIterator[None]:
-        drainer = Drainer(spool, appender, ping, keys=settings.keys, clock=clock) if spool else None
+        drainer = Drainer(spool, appender, appender.check, keys=settings.keys, clock=clock) if spool else None
         app[PARTITIONS] = watch = PartitionWatch(app[REDIS], settings, appender)
         await watch.start([calls, drainer] if drainer is not None else [calls])  # raises before anything else runs
         await clock.begin(app[REDIS])

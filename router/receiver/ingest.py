@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from router.receiver.spool.spool import Spool
     from router.settings.model import Settings
 
+#: Seconds that an event which the spool cannot take waits for older ones of its subject to be drained, before 503.
+DRAINING: Final = 3.0
 #: Seconds after which a caller that got 503 is asked to try again.
 RETRY_AFTER: Final = "5"
 #: The result of a webhook with several events is the first of these that one of them has.
@@ -151,7 +153,10 @@ class Ingest:
         """Return the result of one event once it is in Redis or, while Redis cannot take it, in the spool."""
         fields, spool = to_fields(piece, source, received_at), self._spool
         if spool is not None and spool.is_active and not await spool.can_bypass():
-            return await _put(spool, fields)
+            try:
+                return await _put(spool, fields)
+            except NotDurableError:  # the disk is full or has failed: Redis may answer again
+                await spool.wait_for_turn(fields, DRAINING)
         try:
             return "accepted" if await self._appender.append(fields) else "duplicate"
         except NotDurableError as error:

@@ -1,4 +1,4 @@
-"""`/readyz`: whether a webhook that arrived now could be made durable, in Redis or in the spool."""
+"""`/readyz`: whether a webhook that arrived now would be made durable, in Redis or in the spool, and answered 200."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from router.streams.client.connection import Redis, RedisError
+from router.core.errors import NotDurableError
+from router.logs import describe_fully
+from router.streams.client.connection import RedisError
+from router.streams.store.append import is_outage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,28 +24,29 @@ REDIS_TIMEOUT: Final = 2.0
 NODE_TIMEOUT: Final = 1.8
 
 
-def make_ping(redis: Redis) -> Callable[[], Awaitable[None]]:
-    """Return a function that raises RedisError or OSError unless Redis answers in time."""
-
-    async def ping() -> None:
-        async with asyncio.timeout(REDIS_TIMEOUT):
-            await redis.ping()
-
-    return ping
-
-
 def make_readyz(
-    ping: Callable[[], Awaitable[object]], spool: Spool | None
+    check: Callable[[], Awaitable[object]], spool: Spool | None
 ) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """Return the handler of `/readyz`."""
+    """Return the handler of `/readyz`; `check` raises NotDurableError, RedisError or OSError if Redis takes no events.
+
+    Once Redis has failed, the spool is active, and goes by the attempts of the drainer, for a webhook as for this.
+    """
+
+    async def ask_redis() -> str:
+        if spool is not None and (problem := await spool.turns.look_for_redis()):
+            return problem.partition(":")[0]
+        try:
+            async with asyncio.timeout(REDIS_TIMEOUT):
+                await check()
+        except (NotDurableError, RedisError, OSError) as error:
+            if spool is not None and not (isinstance(error, NotDurableError) and not is_outage(error)):
+                spool.activate(describe_fully(error))
+            return type(error.__cause__ or error).__name__
+        return "ok"
 
     async def readyz(_: web.Request) -> web.Response:
-        redis = "ok"
-        try:
-            await ping()
-        except (RedisError, OSError) as error:
-            redis = type(error).__name__
-        is_ready = redis == "ok" or (spool is not None and spool.is_usable)
+        redis = await ask_redis()
+        is_ready = redis == "ok" or (spool is not None and await spool.can_write())
         answer: dict[str, Any] = {
             "status": "ready" if is_ready else "not ready",
             "redis": redis,

@@ -183,7 +183,13 @@ class Deliverer(ABC):
 
 
 def called_url(url: str, *parameters: str) -> str:
-    """Return the URL that is called and signed: without user info and fragment, with `parameters` in its query."""
-    parts = urlsplit(url)
+    """Return the URL that is called and signed: without user info and fragment, with `parameters` in its query.
+
+    A text that is no URL is returned as it is; its deliveries fail like those without a receiver.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
     query = "&".join(filter(None, (parts.query, *parameters)))
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path or "/", query, ""))

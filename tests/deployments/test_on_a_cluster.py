@@ -9,12 +9,13 @@ import pytest
 from router import metrics
 from router.agents.effects import Effects
 from router.core.judging.routes import Route
-from router.core.keys import Target
+from router.core.keys import Keys, Target
 from router.streams.client.clock import RedisClock
 from router.streams.consuming.claimer import Claimer
 from router.streams.consuming.groups import Heartbeat
 from router.streams.consuming.poison_isolation import CrashCounts
 from router.streams.delivery import StreamRef
+from router.streams.store.append import Appender
 from router.streams.store.calls import CallStore
 from router.streams.store.inspect import all_streams, has_consumer, update_gauges
 from router.streams.store.ledgers import LedgerQuery, Store
@@ -48,6 +49,12 @@ async def test_dead_letters_are_written_listed_and_replayed(redis, keys):
     for letter in letters:
         assert await replay(redis, keys, letter, replayed_at=REPLAYED_AT)
     assert await letters_of(redis, keys) == []
+
+
+async def test_whether_entries_can_be_appended(redis, keys, cluster):
+    """All partitions are asked, and no key is made."""
+    await Appender(redis, Keys(keys.namespace, partitions=len(PARTITIONS))).check()
+    assert [await node.ask("DBSIZE") for node in cluster.nodes] == [0] * len(cluster.nodes)
 
 
 async def test_the_quarantine_is_in_one_slot(redis, keys):

@@ -85,7 +85,7 @@ def make(
         common["origin"] = "created"
     if data is HolderChangedData:
         common |= {"target": "human-agent", "from": {"target": "human-agent"}, "because": "accepted", "epoch": 1}
-        del common["channel"], common["address"]
+        common.pop("channel", None), common.pop("address", None)
     if data is CommunicationData:
         common["communication"] = EntryCommunication(text="hi")
     subject = participant.id if participant else conversation

@@ -266,6 +266,18 @@ async def test_a_new_handler_needs_one_function_and_one_row(harness, settings, l
     assert await pending(harness, Target.AI_AGENT, "archive") == 0
 
 
+async def test_counters_of_failures_begin_with_0(harness, settings):
+    """A first failure of a group shows as an increase."""
+    row = HandlerRow(Target.AI_AGENT, "counted", make_archive)
+    counters = [
+        ("router_attempts_total", {"group": "counted", "result": "failed"}),
+        ("router_attempts_total", {"group": "counted", "result": "waiting"}),
+        ("router_consumed_total", {"consumer": "counted", "result": "given-up"}),
+    ]
+    async with consuming("counted", settings, row):
+        assert [REGISTRY.get_sample_value(*counter) for counter in counters] == [0.0] * 3
+
+
 async def test_a_handler_added_later_may_begin_with_what_is_new(harness, settings, lines):
     """It does not act on history, and later it misses nothing, also while it is stopped or if the stream is lost."""
     row = HandlerRow(Target.AI_AGENT, "archive", make_archive, start=Start.NEW)

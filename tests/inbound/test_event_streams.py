@@ -101,6 +101,50 @@ def test_batch_with_a_bad_element():
             normalize(make_entry(pieces[place].body, "event-streams"))
 
 
+BROKEN = {
+    "nan": b"NaN",
+    "nan-inside": b'{"data": {"x": NaN}}',
+    "nested": b"[" * 3000 + b"]" * 3000,
+    "nested-objects": b'{"a":' * 3000 + b"1" + b"}" * 3000,
+    "digits-and-nan": b'{"x": ' + b"9" * 5000 + b', "y": NaN}',
+    "word": b"undefined",
+    "single-quotes": b"{'id': 'a'}",
+    "cut-escape": b'{"id": "\\ud8"}',
+    "control-character": b'{"id": "a\x00"}',
+    "brackets-in-a-text": b'{"id": "]},[{", x}',
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(
+    "text", [b"hi", b"hi \\ud83d", b'a \\" ], [ {', b"\xff"], ids=["plain", "half", "quotes", "byte"]
+)
+def test_an_element_that_is_no_json_refuses_only_itself(broken, place, text):
+    """The events beside it are taken as they would be alone, and it is a bad piece with its reason."""
+    good = [json.dumps(make_event(top={"id": f"EZ{n}"}, body="TEXT")).encode().replace(b"TEXT", text) for n in (1, 2)]
+    elements = [*good[:place], broken, *good[place:]]
+    pieces = split_body(b" [ " + b" ,\n".join(elements) + b" ] ")
+    bad = pieces.pop(place)
+    assert pieces == [piece for each in good for piece in split_body(each)]
+    assert all(map(is_good, pieces))
+    assert (is_good(bad), bad.body) == (False, broken)
+    with pytest.raises(UnreadableError, match="not JSON"):
+        normalize(make_entry(bad.body, "event-streams"))
+
+
+@pytest.mark.parametrize(
+    "end", [b"", b"]]", b"},]", b',"a]', b",,1]", b',"\\"]', b"]x", b",1" * 100_000 + b"]"], ids=range(8)
+)
+def test_a_batch_that_cannot_be_split_is_refused_whole(end):
+    """If it is not certain where elements end, or none is JSON, nothing is taken."""
+    for element in (json.dumps(make_event()).encode(), b"NaN"):
+        with pytest.raises(UnreadableError, match="not JSON"):
+            split_body(b"[NaN," + element + end)
+    with pytest.raises(UnreadableError, match="not JSON"):
+        split_body(b"[NaN, undefined]")
+
+
 def test_empty_batch():
     """An empty batch has no pieces."""
     assert split_body(b"[]") == []
@@ -278,9 +322,11 @@ def test_whatsapp_group_members():
     assert [other.channel for other in event.others] == ["WHATSAPP"]
 
 
-def test_hidden_number():
-    """A WhatsApp user without a number is known by the user id."""
-    event = event_of(make_event(**{"from": ""}, to="whatsapp:+15557650001", externalUserId="US.1A2B"))
+@pytest.mark.parametrize("sender", ["", "whatsapp:", None], ids=["empty", "only a prefix", "absent"])
+@pytest.mark.parametrize("user", ["US.1A2B", "whatsapp:US.1A2B", "whatsapp: US.1A2B"])
+def test_hidden_number(user, sender):
+    """A WhatsApp user without a number is known by the user id, which has one prefix."""
+    event = event_of(make_event(**{"from": sender}, to="whatsapp:+15557650001", externalUserId=user))
     assert event.customer == Address("WHATSAPP", "whatsapp:US.1A2B")
 
 

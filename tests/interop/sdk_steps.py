@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OURS: Final = "+15557650000"
-HOOK: Final = "https://hooks.example.com/sandbox"
+#: Nobody listens there, and nothing leaves the machine.
+HOOK: Final = "http://127.0.0.1:9/sandbox"
 STORE: Final = "mem_store_00000000000000000000000001"
 CONFIGURATION: Final = "conv_configuration_00000000000000000000000001"
 NOBODY: Final = "conv_conversation_00000000000000000000000000"
@@ -474,15 +475,37 @@ def classic_webhooks(prefix: str, at: str) -> Iterator[Step]:
         "Configuration.Method": "POST",
         "Configuration.Filters": ["onMessageAdded"],
     }
-    create = Step(route=f"POST {root}", at=here, verb="create", fields=fields, status=201, keep="webhook=sid")
+    told = ("Configuration.Method",)  # in small letters
+    create = Step(
+        route=f"POST {root}", at=here, verb="create", fields=fields, status=201, keep="webhook=sid", lost=told
+    )
     fetch = Step(route=f"GET {one}", at=f"{here}($webhook)", verb="fetch")
-    update = Step(route=f"POST {one}", at=f"{here}($webhook)", verb="update", fields={"Configuration.Method": "GET"})
+    update = Step(
+        route=f"POST {one}", at=f"{here}($webhook)", verb="update", fields={"Configuration.Method": "GET"}, lost=told
+    )
     yield create
     yield replace(create, keep="")
     yield replace(create, fields=fields | {"Target": "pigeon"}, status=400, keep="")
+    trigger = {"Target": "trigger", "Configuration.Triggers": ["tea"], "Configuration.Url": HOOK}
+    yield replace(create, fields=trigger, keep="trigger=sid")
+    studio = {"Target": "studio", "Configuration.FlowSid": "FW" + "0" * 32, "Configuration.ReplayAfter": 0}
+    yield replace(create, fields=studio, keep="studio=sid")
     yield fetch
+    yield replace(fetch, at=f"{here}($trigger)")
+    yield replace(fetch, at=f"{here}($studio)")
     yield update
-    yield Step(route=f"GET {root}", at=here, verb="list", fields={"pageSize": 1}, rows=2)
+    yield replace(update, fields={"Configuration.Url": "nowhere"}, status=400)
+    yield Step(route=f"GET {root}", at=here, verb="list", fields={"pageSize": 1}, rows=4)
     yield throttled(fetch)
     yield Step(route=f"DELETE {one}", at=f"{here}($webhook)", verb="delete", status=204)
-    yield replace(fetch, status=404, code=20404)
+    yield replace(fetch, status=404, code=50360)
+    settings = f"{prefix}/Configuration/Webhooks"
+    shown = Step(route=f"GET {settings}", at=f"{at}.configuration.webhooks()", verb="fetch")
+    fields = {"PreWebhookUrl": HOOK, "PostWebhookUrl": HOOK, "Method": "GET", "Filters": ["onMessageAdded"]}
+    change = replace(shown, route=f"POST {settings}", verb="update", fields=fields)
+    yield shown
+    yield change
+    yield shown
+    yield replace(change, fields={"Filters": ["onTea"]}, status=400, code=20001)
+    yield throttled(change)
+    yield replace(change, fields={"PreWebhookUrl": "", "PostWebhookUrl": ""}, lost=("PreWebhookUrl", "PostWebhookUrl"))

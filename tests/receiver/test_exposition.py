@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 
@@ -12,8 +13,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from yarl import URL
 
+from router.tasks import end
 from tests.receiver.samples import signed, sms
-from tests.support.waiting import scaled, until
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes
 OPENMETRICS = "application/openmetrics-text"
@@ -40,12 +42,10 @@ class Port:
 
     async def scrape(self, accept=""):
         """Return the samples by name and labels, after a comparison with what was shown before."""
-        async with self.session.get(f"{self.url}/metrics", headers={"Accept": accept}) as answer:
-            assert answer.status == 200
-            text, is_open = await answer.text(), OPENMETRICS in answer.headers["Content-Type"]
-        assert is_open == bool(accept)
-        families = (parse_openmetrics if is_open else parse_text)(text)
-        samples = {(one.name, *sorted(one.labels.items())): one.value for each in families for one in each.samples}
+        return self.compare(await self.read(accept))
+
+    def compare(self, samples):
+        """Return samples of which nothing that only rises is less than before."""
         fallen = {
             key: (value, samples.get(key, "gone"))
             for key, value in self.shown.items()
@@ -55,14 +55,25 @@ class Port:
         self.shown = samples
         return samples
 
+    async def read(self, accept=""):
+        """Return the samples by name and labels."""
+        async with self.session.get(f"{self.url}/metrics", headers={"Accept": accept}) as answer:
+            assert answer.status == 200
+            text, is_open = await answer.text(), OPENMETRICS in answer.headers["Content-Type"]
+        assert is_open == bool(accept)
+        families = (parse_openmetrics if is_open else parse_text)(text)
+        return {(one.name, *sorted(one.labels.items())): one.value for each in families for one in each.samples}
+
     async def scrape_of_live_process(self):
-        """Scrape until a connection reaches a process that is neither stopped nor about to die."""
+        """Scrape on many connections, one of which reaches a process that is neither stopped nor about to die."""
         while True:
+            scrapes = [asyncio.create_task(self.read()) for _ in range(12)]
             try:
-                async with asyncio.timeout(scaled(3)):
-                    return await self.scrape()
-            except (TimeoutError, aiohttp.ClientError):
-                continue
+                for scrape in asyncio.as_completed(scrapes):
+                    with contextlib.suppress(aiohttp.ClientError):
+                        return self.compare(await scrape)
+            finally:
+                await end(*scrapes)
 
 
 def accepted(samples):
@@ -99,6 +110,23 @@ async def test_every_process_shows_the_sum_of_all(open_port):
     for _ in range(30):
         await port.send(2)
         assert accepted(await port.scrape()) == port.sent
+
+
+async def test_scrapes_at_the_same_time_disturb_neither_each_other_nor_webhooks(open_port):
+    """Each shows what was answered before it began, and all streams."""
+    port = await open_port(3)
+    scrapes = set()
+
+    async def scrape_often():
+        while port.sent < 80:
+            before = port.sent
+            samples = await port.read()
+            assert before <= accepted(samples) <= 80
+            scrapes.add(tuple(sorted(key for key in samples if key[0].startswith("router_stream_"))))
+
+    await asyncio.gather(port.send(80), *(scrape_often() for _ in range(4)))
+    assert len(scrapes) == 1
+    assert accepted(await port.scrape()) == 80
 
 
 async def test_both_text_formats_show_the_same_sums(open_port):

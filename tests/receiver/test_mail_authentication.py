@@ -100,6 +100,16 @@ async def test_a_mail_that_is_signed_again_is_a_duplicate(receiver):
     assert len(await receiver.entries()) == 1
 
 
+async def test_two_mails_with_one_message_id_are_two_events(receiver):
+    """Both mails of a program that writes the same Message-ID into each are accepted, and a repeat is a duplicate."""
+    texts = ["door 1 is open", "door 2 is open", "door 1 is open"]
+    for text in texts:
+        sent = mail(sender=WRITER, recipients=[MAILBOX], subject=WORDS, body=text, message_id="<1@localhost>")
+        assert (await receiver.send(signed(sent))).status == 200
+    assert [line["result"] for line in receiver.webhooks()] == ["accepted", "accepted", "duplicate"]
+    assert len(await receiver.entries()) == 2
+
+
 @pytest.mark.parametrize("password", ["made-up-1", "made-up-2"])
 async def test_credentials_prove_an_unsigned_mail(start, password):
     """Without a security policy, each of the credentials of a rotation proves the caller."""

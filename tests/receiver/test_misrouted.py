@@ -28,6 +28,7 @@ from tests.receiver.samples import (
     sms,
 )
 from tests.support.accounts import ACCOUNT, BASE_URL, OTHER_ACCOUNT, OTHER_TOKEN, TOKEN
+from tests.support.raw_http import framed, on_wire
 from tests.support.waiting import until
 
 FORMS = [name for name, source in SOURCES.items() if is_form(SAMPLES[name]())]
@@ -241,6 +242,17 @@ async def test_what_is_too_large_is_not_read(start, source):
     answer = await receiver.send(request)
     assert (answer.status, answer.body) == (404, b"")
     assert await receiver.redis.keys() == [receiver.keys.layout().encode()]
+
+
+@pytest.mark.parametrize("path", ["/webhooks/messaging/", "/webhooks/email/", "/nowhere"])
+@pytest.mark.parametrize("source", [SourceName.MESSAGING, SourceName.CONVERSATIONS, SourceName.EMAIL], ids=str)
+async def test_a_body_without_a_signature_is_not_waited_for(receiver, source, path):
+    """Whoever only announces a body gets the answer at once: none of it is read."""
+    headers = signed(SAMPLES[source]()).but(signature=None).headers()
+    async with on_wire(receiver.port) as wire:
+        await wire.send(framed(path.encode(), b"", headers, "Content-Length: 5000"))
+        answer = await wire.answer()
+    assert (answer.status, answer.body) == (404, b"")
 
 
 async def test_a_large_webhook_is_kept(receiver, replay):

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from router.core.refused import Bounds, Refused
-from router.receiver.readiness import make_ping
 from router.streams.client.connection import RedisError, connect
+from router.streams.store.append import Appender
 from router.streams.store.inspect import update_gauges
 from router.streams.store.quarantine import keep, list_kept
 from tests.support.source import ROOT
@@ -34,7 +34,7 @@ async def test_the_advised_user_can_do_everything_the_processes_do(harness, limi
     client, url = limited
     inner = WorkerHarness(client, url, harness.sandbox)
     inner.resolver = inner.make_resolver()
-    assert await make_ping(client)() is None
+    await Appender(client, inner.keys).check()
     async with inner.consuming():
         await inner.append(inner.sms())
         await inner.finished()

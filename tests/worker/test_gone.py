@@ -1,12 +1,16 @@
 """Conversations that the API does not know any more: whoever learns of it drops the route, and the message moves on."""
 
+from types import SimpleNamespace
+
+from router.agents.effects import Effects
 from router.agents.joiners import Joiners
-from router.core.entries import CommunicationData
+from router.core.entries import CommunicationData, HolderChangedData
 from router.core.ledger.marker import Result
 from router.core.timestamps import to_text
 from router.streams.delivery import Done
 from router.streams.store.gone import GoneConversations, UnhandledMessage
 from router.streams.store.ledgers import Store
+from tests.handlers.harness import HumanAgentProcess, make
 from tests.support.accounts import ACCOUNT, CUSTOMER
 from tests.worker.payloads import participant_of, spoken
 from tests.worker.sweeps import Sweeps
@@ -111,6 +115,25 @@ async def test_a_sweep_forgets_the_route(harness):
     assert not [key async for key in harness.redis.scan_iter("*:route:*")]
     assert await sweeps.settle(harness.sms()) == [DONE]
     assert len(await heard_in(harness, old)) == 1
+    assert await harness.types() == ["joined", "joined"]
+
+
+async def test_a_person_who_finds_it_gone_forgets_the_route(harness):
+    """Whoever accepts it cannot join it: the next message opens another, also while the route is trusted."""
+    apis = harness.make_apis()
+    shared = SimpleNamespace(
+        redis=harness.redis,
+        keys=harness.keys,
+        apis=apis,
+        effects=lambda group: Effects(harness.redis, harness.keys, group),
+    )
+    joiners = Joiners(apis, Store(harness.redis, harness.keys, marker_ttl=3600))
+    await harness.settle(harness.sms())
+    old = await delete(harness)
+    held = make(HolderChangedData, old, to={"target": "human-agent", "agent": "dana"})
+    await HumanAgentProcess(shared, joiners=joiners).handle(held)
+    assert not [key async for key in harness.redis.scan_iter("*:route:*")]
+    assert await harness.settle(harness.sms()) == [DONE]
     assert await harness.types() == ["joined", "joined"]
 
 

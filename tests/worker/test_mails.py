@@ -1,6 +1,8 @@
 """Mails: resolved like messages, by mailboxes; the text is published, the files are not."""
 
 import asyncio
+import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -10,8 +12,9 @@ from router.simulator.mail import RAW_FIELDS, Attachment, mail
 from router.streams.delivery import Done, Poison
 from router.streams.store.dead_letters import list_letters, replay
 from router.streams.store.trim import Trimmer
-from tests.support.accounts import MAILBOX, WRITER
+from tests.support.accounts import ACCOUNT, MAILBOX, WRITER
 from tests.support.waiting import until
+from tests.worker import payloads
 from tests.worker.harness import CREATE, LIST
 
 DONE = Done()
@@ -85,6 +88,74 @@ async def test_a_mail_that_is_delivered_twice_is_one_entry(harness):
     assert len(await harness.receive(write(1))) == 1
     assert await harness.receive(write(1)) == []
     assert await harness.receive(write(1, raw_field="email")) == []
+
+
+def broken(message_id="<>", *, sender=WRITER, body=WORDS, content=b"21.5", **headers):
+    """A mail of a program that writes the same Message-ID into each."""
+    webhook = mail(
+        sender=sender,
+        recipients=[MAILBOX],
+        subject=SUBJECT,
+        body=body,
+        message_id="<any@localhost>",
+        attachments=[Attachment("log.txt", content, "text/plain")],
+        headers=headers,
+    )
+    return replace(webhook, body=webhook.body.replace(b"<any@localhost>", message_id.encode()))
+
+
+@pytest.mark.promise(4)
+@pytest.mark.parametrize("message_id", ["<>", "<1@localhost>"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"sender": "bob@example.com"}, id="sender"),
+        pytest.param({"Date": "Wed, 07 Jan 2026 12:00:00 +0000"}, id="date"),
+        pytest.param({"body": "another text"}, id="text"),
+        pytest.param({"content": b"21.6"}, id="file"),
+    ],
+)
+async def test_two_mails_with_one_message_id_are_both_published(harness, message_id, change):
+    """Of mails of one Message-ID each is published once, and a repeat of either is none."""
+    one, other = broken(message_id), broken(message_id, **change)
+    await harness.settle(one)
+    await harness.settle(other)
+    assert await harness.receive(one) == await harness.receive(other) == []
+    said = [entry for entry in await harness.published() if entry.type == "communication.received"]
+    assert len({entry.id for entry in said}) == len(said) == 2
+
+
+def told(harness, data, number, message_id):
+    """The status callback about a mail, as the API reports one that has its Message-ID as channelId."""
+    address = {"channel": "EMAIL", "address": data.address}
+    author = {"id": data.participant.id, "conversationId": data.conversation.id, "addresses": [address]}
+    return payloads.spoken(harness, author, WORDS, number=number, channelId=message_id)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4), 3)), ids=str)
+async def test_a_mail_that_a_callback_reports_too_is_published_once(harness, order):
+    """Whichever comes first, a callback about a mail tells nothing new, and the next mail of its Message-ID does."""
+    message_id = "<1@device.example.com>"
+    await harness.settle(broken("<0@device.example.com>"))
+    data = (await harness.entries())[-1].data
+    mails = [broken(message_id, body=text) for text in ("one", "two")]
+    reports = [*mails, *(told(harness, data, number, message_id) for number in (1, 2))]
+    for index in order:
+        await harness.settle(reports[index])
+    said = [entry for entry in await harness.published() if entry.type == "communication.received"]
+    assert len(said) - 1 == max(1, len({0, 1} & set(order)))
+
+
+async def test_a_mail_that_an_earlier_version_published_is_known(harness):
+    """A mail that was published under its Message-ID is not published again under its own name; the next one is."""
+    await harness.settle(broken("<0@device.example.com>"))
+    (entry,) = await harness.entries()
+    claim = harness.keys.communication(ACCOUNT, entry.data.conversation.id, "<1@localhost>")
+    await harness.redis.set(claim, "1", ex=600)
+    for text in ("one", "one", "two"):
+        await harness.settle(broken("<1@localhost>", body=text))
+    said = [entry for entry in await harness.published() if entry.type == "communication.received"]
+    assert [one.data.communication.text for one in said] == [WORDS, "two"]
 
 
 async def test_a_mail_to_two_mailboxes_is_two_events(make_harness):

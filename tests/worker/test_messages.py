@@ -74,8 +74,9 @@ async def test_each_messaging_channel_creates_one_conversation(harness, kind):
         ("whatsapp", {"CUSTOMER": "Ana", "AI_AGENT": f"whatsapp:{OURS}"}),
     ],
 )
-async def test_participants_that_the_router_creates_have_names(harness, kind, names):
+async def test_participants_that_the_router_creates_have_names(make_harness, kind, names):
     """A customer has the name of the profile, or else the address as it is written; our side has its address."""
+    harness = await make_harness(absent_name="null")
     await harness.settle(harness.sms(kind=kind))
     (conversation,) = await harness.conversations()
     members = await harness.participants(conversation["id"])

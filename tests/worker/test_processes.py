@@ -285,10 +285,14 @@ def shifted(seconds):
 
 
 async def test_the_metrics_port_shows_the_counts(launch, harness):
-    """With ROUTER_METRICS_PORT a worker serves its counts."""
+    """With ROUTER_METRICS_PORT a worker serves its counts, which begin with 0."""
     port = free_port()
     worker = await launch("work", ROUTER_METRICS_PORT=str(port))
     await worker.started()
+    async with harness.sandbox.session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+        before = await answer.text()
+    assert 'router_events_total{result="joined",source="messaging"} 0.0' in before
+    assert f'router_attempts_total{{group="{RESOLVER}",result="failed"}} 0.0' in before
     await enter_many(harness, 2)
     await harness.finished()
     async with harness.sandbox.session.get(f"http://127.0.0.1:{port}/metrics") as answer:

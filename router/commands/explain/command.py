@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from router.commands.connected import connected
 from router.commands.explain.explain import SignedRequest, explain
-from router.commands.explain.request_text import RequestText, parse_headers, parse_request, split_target
+from router.commands.explain.request_text import RequestText, join_headers, parse_headers, parse_request, split_target
 from router.commands.redaction import plain
 from router.core.errors import UnreadableError
 from router.core.events import SourceName
@@ -87,10 +87,7 @@ async def _from_quarantine(entry_id: str) -> RequestText | None:
     refused = kept.refused
     if not refused.is_whole:
         show("The body was not kept; only what does not need it is tried.")
-    headers: dict[str, str] = {}
-    for name, value in refused.headers:
-        headers.setdefault(name.lower(), value)
-    return RequestText(refused.method, refused.raw_path, headers, refused.body)
+    return RequestText(refused.method, refused.raw_path, join_headers(refused.headers), refused.body)
 
 
 def _from_options(arguments: argparse.Namespace) -> RequestText:

@@ -37,7 +37,10 @@ _MAIL: Final = "It has the signature of a mail (ECDSA over time and body), which
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """A request and its signature; the names of `headers` are in lower case, `raw_path` includes the query."""
+    """A request and its signature; the names of `headers` are in lower case, `raw_path` includes the query.
+
+    A signature in several lines has a line end between them.
+    """
 
     raw_path: bytes
     headers: Mapping[str, str]
@@ -121,6 +124,7 @@ def _named_key(request: SignedRequest, accounts: Accounts) -> list[str]:
     return [f"{SETTINGS_HEADER} names shared key {key[:64]}, which is not configured: add its secret."]
 
 
+_TWICE: Final = "X-Twilio-Signature arrived twice"
 #: Damage to the header itself, and the advice for it.
 _SPELLINGS: Final[tuple[tuple[Callable[[str], str], str], ...]] = (
     (lambda text: text.strip(), ""),
@@ -128,14 +132,19 @@ _SPELLINGS: Final[tuple[tuple[Callable[[str], str], str], ...]] = (
     (lambda text: text.strip().replace(" ", "+"), "plus signs in X-Twilio-Signature became spaces on the way"),
     (lambda text: unquote(text.strip()), "X-Twilio-Signature was percent-encoded on the way"),
     (lambda text: f"{text.strip().rstrip('=')}=", "the = at the end of X-Twilio-Signature was lost on the way"),
-    (lambda text: text.partition(",")[0].strip(), "X-Twilio-Signature arrived twice"),
+    (lambda text: text.partition(",")[0].strip(), _TWICE),
+    (lambda text: text.rpartition(",")[2].strip(), _TWICE),
 )
 
 
 def _spellings(given: str) -> dict[bytes, str]:
+    """Return the signatures that the header may have had, with advice; the receiver reads its first line."""
+    first, *others = given.split("\n")
     found: dict[bytes, str] = {}
     for change, advice in _SPELLINGS:
-        found.setdefault(change(given).encode("utf-8", "surrogatepass"), advice)
+        found.setdefault(change(first).encode("utf-8", "surrogatepass"), advice)
+    for other in others:
+        found.setdefault(other.strip().encode("utf-8", "surrogatepass"), f"{_TWICE}, and only the first one counts")
     return found
 
 

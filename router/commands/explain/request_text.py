@@ -9,17 +9,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from router.core.signing.twilio import SETTINGS_HEADER
+from router.receiver.requests import SIGNATURE
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _LINE_END: Final = b"\r\n"
 #: The most digits that a Content-Length may have to be used.
 _MAX_DIGITS: Final = 19
+#: Headers of which every line counts, and what stands between two lines: the receiver joins the settings of a signature
+#: (a list, which HTTP lets a proxy split), and each proxy may add a line of its own. Of a signature it reads the first
+#: line only; none of its lines contains the separator. Of any other header the first line counts.
+#: https://www.rfc-editor.org/rfc/rfc9110#name-field-lines-and-combined-fi
+_JOINED: Final = {
+    SETTINGS_HEADER.lower(): ",",
+    SIGNATURE.lower(): "\n",
+    **dict.fromkeys(("forwarded", "x-forwarded-host", "x-original-host"), ", "),
+    **dict.fromkeys(("x-forwarded-port", "x-forwarded-prefix"), ", "),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class RequestText:
-    """A pasted request; `raw_path` is path and query as written, the names of `headers` are in lower case."""
+    """A pasted request; `raw_path` is path and query as written, `headers` are those of `join_headers`."""
 
     method: str
     raw_path: bytes
@@ -56,14 +69,29 @@ def split_target(target: bytes) -> tuple[bytes, str]:
 
 
 def parse_headers(lines: Iterable[str]) -> dict[str, str]:
-    """Parse `Name: value` lines, keeping the first of each name; raises ValueError with the number of a wrong line."""
+    """Parse `Name: value` lines, as `join_headers` does; raises ValueError with the number of a wrong line."""
+    return join_headers(_read_lines(lines))
+
+
+def join_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the headers by their names in lower case: of a repeated one all lines if it is a list, else the first."""
     headers: dict[str, str] = {}
+    for name, value in pairs:
+        lower = name.lower()
+        known = headers.get(lower)
+        if known is None:
+            headers[lower] = value
+        elif lower in _JOINED:
+            headers[lower] = f"{known}{_JOINED[lower]}{value}"
+    return headers
+
+
+def _read_lines(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(lines, 1):
         name, colon, value = line.partition(":")
         if not colon or not name.strip():
             raise ValueError(f"header {number} has no colon after its name")
-        headers.setdefault(name.strip().lower(), value.strip())
-    return headers
+        yield name.strip(), value.strip()
 
 
 def _split(data: bytes) -> tuple[bytes, bytes]:

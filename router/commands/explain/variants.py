@@ -26,9 +26,11 @@ Pairs = list["Pair"]
 
 #: The most query parameters of which every order is tried: 5 would have 120.
 MAX_ORDERED: Final = 4
+#: Proxies in a row whose headers are tried: each further host multiplies the combinations.
+MAX_PROXIES: Final = 3
 _ALGORITHMS: Final = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
 _DIGEST: Final = "bodySHA256="
-#: Headers in which a proxy passes on the requested host; of several values the first is used.
+#: Headers in which a proxy passes on the requested host; of several values the first MAX_PROXIES are tried.
 _HOSTS: Final = ("host", "x-forwarded-host", "x-original-host")
 _PORTS: Final = ("", ":443", ":80")
 
@@ -61,9 +63,9 @@ def bases(public_base_url: str, headers: Mapping[str, str]) -> list[Variant]:
     named = [_split_port(each) for each in _named_hosts(headers)]
     schemes = _distinct(own.scheme, "https", "http")
     hosts = _distinct(host, host.lower(), *(name for name, _ in named))
-    forwarded = headers.get("x-forwarded-port", "")
-    ports = _distinct(port, *_PORTS, *(each for _, each in named), f":{forwarded}" if forwarded.isdecimal() else "")
-    prefixes = _distinct(own.path, "", headers.get("x-forwarded-prefix", "").rstrip("/"))
+    forwarded = [f":{each}" for each in _values(headers, "x-forwarded-port") if each.isdecimal()]
+    ports = _distinct(port, *_PORTS, *(each for _, each in named), *forwarded)
+    prefixes = _distinct(own.path, "", *(each.rstrip("/") for each in _values(headers, "x-forwarded-prefix")))
     found: dict[bytes, Variant] = {base: Variant(base) for base in accepted}
     for parts in product(schemes, hosts, ports, prefixes):
         scheme, name, number, prefix = parts
@@ -85,11 +87,17 @@ def bases(public_base_url: str, headers: Mapping[str, str]) -> list[Variant]:
 
 def _named_hosts(headers: Mapping[str, str]) -> Iterator[str]:
     for name in _HOSTS:
-        yield headers.get(name, "").partition(",")[0].strip()
-    for part in headers.get("forwarded", "").partition(",")[0].split(";"):
-        name, _, value = part.strip().partition("=")
-        if name.lower() == "host":
-            yield value.strip('"')
+        yield from _values(headers, name)
+    for value in _values(headers, "forwarded"):
+        for part in value.split(";"):
+            name, _, host = part.strip().partition("=")
+            if name.lower() == "host":
+                yield host.strip('"')
+
+
+def _values(headers: Mapping[str, str], name: str) -> list[str]:
+    """Return the values of a header that each proxy may have added to, the one nearest to the caller first."""
+    return [value.strip() for value in headers.get(name, "").split(",", MAX_PROXIES)[:MAX_PROXIES]]
 
 
 def _split_port(authority: str) -> tuple[str, str]:

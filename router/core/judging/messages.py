@@ -13,7 +13,7 @@ from router.core.judging.routes import Route, pair_of
 from router.core.judging.work import Memory, Preparation
 from router.core.keys import Target
 from router.core.ledger.aliases import find_announced, learn_aliases
-from router.core.ledger.communications import from_message, name_of, take_communication
+from router.core.ledger.communications import from_message, name_of, shared_by, take_communication
 from router.core.ledger.marker import Outcome, Result, fields_for, member_field, subject_field
 from router.core.resolution.groups import resolve_group
 from router.core.resolution.messages import MessageResolver
@@ -71,9 +71,9 @@ def apply_confirmed(context: Context, work: Work[MessageReceived], route: Route,
     return _apply_open(context, work, route, ledger, is_certain=True)
 
 
-def names(message: MessageReceived) -> tuple[str]:
-    """Return the name under which the message is claimed in its conversation."""
-    return (name_of(message),)
+def names(message: MessageReceived) -> tuple[str, ...]:
+    """Return the names under which the message may be claimed in its conversation."""
+    return (name_of(message), *shared_by(message))
 
 
 def opt_out(message: MessageReceived) -> str | None:

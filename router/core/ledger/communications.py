@@ -3,7 +3,8 @@
 The form webhook, Event Streams and the status callback report one message under different ids. Each report becomes a
 `CommunicationFact` with all names that it knows. The entry's id is made from the first name; the commit claims all of
 them, and leaves the entry out if one was claimed before. A `channelId` that is a CallSid or the SID of a classic
-conversation belongs to many communications, so it is shown but not claimed.
+conversation belongs to many communications, so it is shown but not claimed. A Message-ID may be of many mails, so a
+mail is claimed under a name of its own, and shares its Message-ID with others.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class CommunicationFact:
     `names` identify it; the first is the one that most sources know. `author_id` is the author's participant id, if the
     source gives it; an `author` with an empty value is identified by that alone. `is_certain`: see Claim.
     `person` is the author, and `aliases` are the author's further addresses, as far as the source tells them.
+    `shared`: see Claim.
     """
 
     cause: Cause
@@ -58,16 +60,23 @@ class CommunicationFact:
     is_certain: bool = True
     person: Person = STRANGER
     aliases: tuple[Address, ...] = ()
+    shared: tuple[str, ...] = ()
 
     @property
     def claim(self) -> Claim:
         """Its claim: the names, how long they stay claimed, and whether the conversation is certain."""
-        return Claim(self.names, MAIL_LIFE if self.author.channel == Channel.EMAIL else LIFE, self.is_certain)
+        life = MAIL_LIFE if self.author.channel == Channel.EMAIL else LIFE
+        return Claim(self.names, life, self.is_certain, self.shared)
 
 
 def name_of(message: MessageReceived) -> str:
     """Return the name of a message as a communication; other sources know it by its resource id."""
-    return message.cause.resource_id or message.message_sid
+    return message.name or message.cause.resource_id or message.message_sid
+
+
+def shared_by(message: MessageReceived) -> tuple[str, ...]:
+    """Return the names that a message may share with others, which are the names of one for other sources."""
+    return () if message.name is None else (message.cause.resource_id or message.message_sid,)
 
 
 def from_message(message: MessageReceived, *, is_certain: bool = True, is_again: bool = False) -> CommunicationFact:
@@ -83,11 +92,12 @@ def from_message(message: MessageReceived, *, is_certain: bool = True, is_again:
         author=message.customer,
         content=message.content,
         recipient=message.recipient,
-        channel_id=name,
+        channel_id=name if message.name is None else message.cause.resource_id,
         created_at=message.sent_at,
         is_certain=is_certain,
         person=message.person,
         aliases=message.aliases,
+        shared=() if is_again else shared_by(message),
     )
 
 

@@ -239,12 +239,16 @@ class Hearing(StrEnum):
     """The value of a claim: how certain it is that a communication belongs to the conversation it was published in."""
 
     ON_TRUST = "1"  # the conversation had been open shortly before; earlier versions wrote this for all
+    SHARED = "3"  # no claim of a communication: of a name that several share (written by the script)
     CERTAIN = "2"  # the API said so: a callback about the communication, or an answer later than its receipt
 
 
 @value
 class Claim:
     """The names of a communication: its entry is published if none was claimed before; `life` is in seconds.
+
+    Names that are `shared` are of several communications of its source. Each of those is published, unless another
+    source has claimed the name before: that was a report of one of them.
 
     `is_certain` if the API says that the communication belongs to this conversation, by a callback about it or by an
     answer later than its receipt. One that was published on trust may turn out to be later than the closing.
@@ -253,8 +257,11 @@ class Claim:
     names: tuple[str, ...]
     life: int
     is_certain: bool = True
+    shared: tuple[str, ...] = ()
 
     def also(self, other: Claim) -> Claim:
         """Return one claim to the names of both, `other`'s first."""
         names = tuple(dict.fromkeys(other.names + self.names))
-        return Claim(names, max(self.life, other.life), self.is_certain or other.is_certain)
+        return Claim(
+            names, max(self.life, other.life), self.is_certain or other.is_certain, self.shared or other.shared
+        )

@@ -15,14 +15,16 @@ import re
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 from router.core.addresses import Address, Channel
 from router.core.errors import UnreadableError
 from router.core.signing.form import REPLACEMENT
+from router.inbound.email.fingerprint import make_fingerprint
 from router.inbound.email.headers import drop_comments, find_mark, read_ids, without_comments
-from router.inbound.email.mail import MailHeaders, MailPart, ReceivedMail, Verdicts, digest
+from router.inbound.email.mail import MailHeaders, MailPart, ReceivedMail, Verdicts
 from router.inbound.email.multipart import MultipartReader, PartHeader, read_parameter
-from router.inbound.email.raw_mail import MAX_HEADERS, MAX_PARTS, RawMailReader, read_headers
+from router.inbound.email.raw_mail import MAX_HEADERS, MAX_PARTS, Leaf, RawMailReader, read_headers
 from router.inbound.email.text import decode, decode_header, html_to_text
 from router.inbound.json_body import read_json
 
@@ -69,13 +71,17 @@ _RAW: Final = frozenset({"email", "rawEmail"})
 
 @dataclass(slots=True)
 class _Field:
-    """The first bytes of one field, and whether it was longer."""
+    """The first bytes of one field, whether it was longer, and the size and CRC-32 of all of it."""
 
     limit: int
     data: bytearray = field(default_factory=bytearray)
     is_cut: bool = False
+    size: int = 0
+    checksum: int = 0
 
     def write(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        self.checksum = crc32(chunk, self.checksum)
         free = self.limit - len(self.data)
         self.data += chunk[:free]
         self.is_cut = self.is_cut or len(chunk) > free
@@ -83,10 +89,11 @@ class _Field:
 
 @dataclass(slots=True)
 class _File:
-    """The headers of one part that may be an attachment, and its size in bytes."""
+    """The headers of one part that may be an attachment, its size in bytes, and the CRC-32 of its content."""
 
     header: PartHeader
     size: int = 0
+    checksum: int = 0
 
     def is_attachment(self, listed: Container[str]) -> bool:
         """Tell whether this is an attachment; `listed` are the names of parts that the provider lists as such."""
@@ -101,6 +108,7 @@ class _File:
 
     def write(self, chunk: bytes) -> None:
         self.size += len(chunk)
+        self.checksum = crc32(chunk, self.checksum)
 
 
 class MailReader:
@@ -133,8 +141,6 @@ class MailReader:
         headers = self._headers(message)
         text, is_from_html, is_cut = self._text()
         parts, part_count = self._parts()
-        stable = [sender, headers.sender or "", headers.to or "", headers.date or "", headers.subject or "", text]
-        stable += [f"{part.name}:{part.size}" for part in parts]
         mail = ReceivedMail(
             envelope_from=sender,
             recipient=recipients[0],
@@ -146,7 +152,8 @@ class MailReader:
             part_count=part_count,
             verdicts=self._verdicts(),
             doubts=tuple(self._doubts),
-            fingerprint=digest(stable),
+            fingerprint=self._fingerprint(sender, headers, parts),
+            id_format=2,
         )
         return tuple(mail.model_copy(update={"recipient": recipient}) for recipient in recipients)
 
@@ -256,9 +263,9 @@ class MailReader:
             return tuple(raw), self._raw.part_count
         infos, ids = self._json("attachment-info"), self._json("content-ids")
         cids = {name: cid for cid, name in ids.items() if isinstance(name, str)}
-        files = [file for file in self._files if file.is_attachment(infos.keys() | cids.keys())]
+        self._files = [file for file in self._files if file.is_attachment(infos.keys() | cids.keys())]
         parts = []
-        for file in files[:MAX_PARTS]:
+        for file in self._files[:MAX_PARTS]:
             info = infos.get(file.header.name)
             info = info if isinstance(info, dict) else {}
             parts.append(
@@ -269,7 +276,20 @@ class MailReader:
                     content_id=_cut(info.get("content-id") or cids.get(file.header.name)),
                 )
             )
-        return tuple(parts), len(files)
+        return tuple(parts), len(self._files)
+
+    def _fingerprint(self, sender: str, headers: MailHeaders, parts: tuple[MailPart, ...]) -> str:
+        texts = []
+        for name in ("text", "html"):
+            data, charset, is_cut = self._content(name)
+            texts.append((data, charset, self._whole(name) if is_cut else None))
+        contents = self._raw.parts if self._raw is not None else self._files
+        return make_fingerprint(sender, headers, texts, parts, contents)
+
+    def _whole(self, name: str) -> Leaf | _Field | None:
+        if self._raw is not None:
+            return self._raw.text if name == "text" else self._raw.html
+        return self._fields.get(name)
 
     def _verdicts(self) -> Verdicts:
         try:

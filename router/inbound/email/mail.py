@@ -61,7 +61,8 @@ class ReceivedMail(_Frozen):
 
     `envelope_from` is empty for a bounce. `text` is plain text, made from the HTML if `is_text_from_html`; the original
     was longer if `is_text_cut`. `part_count` may exceed the length of `parts`. `doubts` lists what was not as stated.
-    `fingerprint` is a digest of what is equal over redeliveries, for mails without a Message-ID.
+    `fingerprint` is a digest of what is equal over redeliveries: sender, headers and content, attachments included.
+    `id_format` is 1 in entries of earlier versions, in whose id a Message-ID replaces the fingerprint.
     """
 
     envelope_from: str
@@ -75,6 +76,7 @@ class ReceivedMail(_Frozen):
     verdicts: Verdicts = Verdicts()
     doubts: tuple[str, ...] = ()
     fingerprint: str = ""
+    id_format: int = 1
 
     @property
     def customer(self) -> Address:
@@ -87,9 +89,20 @@ class ReceivedMail(_Frozen):
         return self.headers.message_id or self.fingerprint
 
     @property
+    def name(self) -> str | None:
+        """A short id of this mail for all recipients, other than that of each mail with its Message-ID."""
+        return None if self.id_format == 1 else digest((self.headers.message_id or "", self.fingerprint))
+
+    @property
     def delivery_id(self) -> str:
-        """A short id of this mail for this recipient, equal over redeliveries."""
-        return digest((self.mail_id, Address(Channel.EMAIL, self.recipient).canonical))
+        """A short id of this mail for this recipient, equal over redeliveries.
+
+        The Message-ID alone does not tell mails apart: broken senders write `<>` or `<1@localhost>` into each.
+        """
+        recipient = Address(Channel.EMAIL, self.recipient).canonical
+        if self.id_format == 1:
+            return digest((self.mail_id, recipient))
+        return digest((self.headers.message_id or "", self.fingerprint, recipient))
 
     def to_body(self) -> bytes:
         """Return the body of the inbound entry of a mail to one mailbox."""

@@ -4,9 +4,9 @@ The receiver reads a mail as a stream into one small `ReceivedMail` for each rec
 body of the inbound entry, so neither attachments nor long texts enter Redis; the entries of a mail to several mailboxes
 share all of it but the recipient. Sender and recipient are those of the envelope, never of the headers: `To` may name a
 mailing list, may be forged, and omits blind copies. The provider gives a delivery no id, so the key is a digest of
-Message-ID and recipient. The digest is also the message's `channelId`: if one mail goes to two of our mailboxes, it
-finds the conversation of each. Automatic replies and bounces are disregarded by name, because answering them could make
-a loop (https://www.rfc-editor.org/rfc/rfc3834).
+Message-ID, sender, headers, content and recipient (`fingerprint`). The digest is also the message's `channelId`: if
+one mail goes to two of our mailboxes, it finds the conversation of each. Automatic replies and bounces are disregarded
+by name, because answering them could make a loop (https://www.rfc-editor.org/rfc/rfc3834).
 Webhook: https://www.twilio.com/docs/sendgrid/for-developers/parsing-email/inbound-email
 """
 
@@ -89,7 +89,8 @@ def normalize(entry: InboundEntry) -> Event:
     if not mail.customer.canonical or not mail.recipient.strip():
         raise UnusableError("the mail names no sender or no recipient")
     recipient = Address(Channel.EMAIL, mail.recipient)
-    return MessageReceived(cause, entry.account_id, mail.customer, recipient, mail.delivery_id, content=_content(mail))
+    ends = (mail.customer, recipient)
+    return MessageReceived(cause, entry.account_id, *ends, mail.delivery_id, content=_content(mail), name=mail.name)
 
 
 def _content(mail: ReceivedMail) -> Content:

@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from email.message import Message
 from email.parser import HeaderParser
 from email.policy import compat32
+from string import ascii_letters, digits
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from router.inbound.email.headers import PARAMETRIC, drop_comments, without_comments
 from router.inbound.email.text import decode, decode_header
@@ -44,6 +46,8 @@ _MAX_PARAMETRIC: Final = 8 * 1024
 #: boundaries of MAX_DEPTH multiparts are compiled together, at two microseconds a character.
 _MAX_BOUNDARY: Final = 128
 _MAX_TAIL: Final = 256
+_BASE64: Final = (ascii_letters + digits + "+/").encode()
+_NOT_BASE64: Final = bytes(set(range(256)).difference(_BASE64))
 _END_OF_HEADERS: Final = rb"\n\r?\n"
 _PLAIN: Final = "text/plain"
 _TEXTS: Final = (_PLAIN, "text/html")
@@ -77,9 +81,12 @@ class Leaf:
     kept: bytearray = field(default_factory=bytearray)
     is_cut: bool = False
     last: bytes = b""
+    crc: int = 0
+    carried: bytes = b""  # characters of base64 that do not yet make three bytes
 
     def add(self, content: bytes, limit: int) -> None:
         """Count `content`, and keep it up to `limit` bytes in all."""
+        self._check(content)
         if self.encoding == "base64":
             self.counted += len(content.translate(None, b"\r\n\t ="))
         elif self.encoding == "quoted-printable":  # `=C3` is one byte, a line break after `=` is none
@@ -92,6 +99,19 @@ class Leaf:
             free = limit - len(self.kept)
             self.kept += content[:free]
             self.is_cut = self.is_cut or len(content) > free
+
+    def _check(self, content: bytes) -> None:
+        if self.encoding == "base64":
+            encoded = self.carried + content.translate(None, _NOT_BASE64)
+            end = len(encoded) // 4 * 4
+            content, self.carried = a2b_base64(encoded[:end]), encoded[end:]
+        self.crc = crc32(content, self.crc)
+
+    @property
+    def checksum(self) -> int:
+        """The CRC-32 of the content, without its transfer encoding if that is base64."""
+        last = self.carried if len(self.carried) > 1 else b""
+        return crc32(a2b_base64(last + b"==") if last else b"", self.crc)
 
     @property
     def size(self) -> int:

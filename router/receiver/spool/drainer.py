@@ -4,6 +4,8 @@ An event is deleted from the spool after Redis has confirmed it, so after a cras
 an event that had reached Redis although its answer was lost. Both are duplicates then, by the claim of the idempotency
 key. A claim lives as long after the receipt of the webhook as it would have without the spool.
 
+Draining needs Redis only: the disk may be full. A file that cannot be read is left out, and tried again later.
+
 In a Cluster one node may be down while the others work: the events of its partitions stay in the spool, and those of
 other partitions are drained past them, in order within each partition.
 """
@@ -21,7 +23,7 @@ from router import metrics
 from router.core.backoff import backoff
 from router.core.errors import NotDurableError
 from router.core.keys import Keys
-from router.logs import describe, log
+from router.logs import describe, describe_fully, log
 from router.receiver.spool.spool import DISK_ERRORS
 from router.streams.client.connection import RedisError
 from router.streams.store.append import is_outage
@@ -41,6 +43,10 @@ MAINTENANCE_INTERVAL: Final = 5.0
 #: Seconds before Redis is tried again: at first, and at most.
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
+#: The least while webhooks that the spool cannot take ask for an attempt.
+SHORTEST_PAUSE: Final = 0.01
+#: What says that Redis takes no events now.
+AWAY: Final = (NotDurableError, RedisError, OSError)
 #: Seconds for a last attempt when the process ends.
 LAST_ATTEMPT: Final = 0.2
 #: Seconds that a claim lives at least, however old the webhook is: it must outlast this process' own retries.
@@ -48,7 +54,7 @@ SHORTEST_CLAIM: Final = 600
 
 
 class Drainer:
-    """Runs beside one receiver; `ping` raises RedisError or OSError while Redis does not answer, and does not hang.
+    """Runs beside one receiver; `ping` raises one of AWAY while Redis takes no events, and does not hang.
 
     `keys` tell an event's partition; `clock` gives microseconds since 1970.
     """
@@ -68,6 +74,7 @@ class Drainer:
         self._keys = keys or Keys()
         self._clock = clock
         self._drained, self._refused = 0, 0
+        self._unread: BaseException | None = None  # why a file could not be read in the last drain
         self._unavailable: dict[int, NotDurableError] = {}  # partitions that took nothing in the last drain, and why
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -83,16 +90,17 @@ class Drainer:
     async def close(self) -> None:
         """Make one last short attempt to drain; events that remain stay on disk for the next start."""
         await end(*self.tasks)
-        with suppress(NotDurableError, RedisError, *DISK_ERRORS):
+        with suppress(*AWAY, *DISK_ERRORS):
             await finish(self.drain(), LAST_ATTEMPT)
         await self._spool.close()
 
     async def drain(self) -> None:
-        """Drain the whole spool; raises NotDurableError, RedisError or DISK_ERRORS if that is not possible."""
-        if not self._spool.is_active and not self._spool.entries:
+        """Drain the whole spool; raises one of AWAY or DISK_ERRORS if that is not possible."""
+        was_active = self._spool.is_active
+        if not was_active and not self._spool.entries:
             return
-        await self._ping()  # before new events are paused
-        was_unavailable, self._refused, self._unavailable = bool(self._unavailable), 0, {}
+        await self._find_redis()  # before new events are paused
+        was_unavailable, self._refused, self._unavailable, self._unread = bool(self._unavailable), 0, {}, None
         for journal in self._spool.adopted:
             await self._drain_journal(journal)
         if was_unavailable:  # find out whether it still is before new events are paused
@@ -105,13 +113,28 @@ class Drainer:
             await self._drain_journal(None)
         finally:
             is_empty = self._spool.resume()
-        if is_empty:
+        if is_empty and (was_active or self._drained):
             log("spool.drained", events=self._drained)
             self._drained = 0
-        elif self._unavailable:
+        self._raise_what_is_left(is_empty=is_empty)
+
+    def _raise_what_is_left(self, *, is_empty: bool) -> None:
+        """Raise the reason why events are left in files that cannot be read, or in the spool."""
+        if self._unread is not None:
+            raise self._unread
+        if self._unavailable and not is_empty:
             raise next(iter(self._unavailable.values()))
-        elif self._refused:
+        if self._refused and not is_empty:
             raise NotDurableError("Redis refuses events of the spool")
+
+    async def _find_redis(self) -> None:
+        """Raise one of AWAY if Redis takes no events; the spool answers webhooks that it cannot take by that."""
+        try:
+            await self._ping()
+        except AWAY as error:
+            self._spool.turns.note_redis(describe_fully(error))
+            raise
+        self._spool.turns.note_redis(None)
 
     async def _run(self) -> None:
         """Maintain and drain forever, with growing pauses while Redis does not accept events."""
@@ -124,7 +147,7 @@ class Drainer:
                 failures = 0
                 await self._spool.wait_until_active(MAINTENANCE_INTERVAL)
                 continue
-            except (NotDurableError, RedisError, *DISK_ERRORS):
+            except (*AWAY, *DISK_ERRORS):
                 failures += 1  # the outage is logged already (spool.begun), and so is damage
             except Exception as error:  # noqa: BLE001 - the root of a task that must not end
                 failures += 1
@@ -133,16 +156,29 @@ class Drainer:
             if self._drained > drained:  # some partitions accept events, which must not wait for the others
                 failures = 1
                 pause = max(pause_after(failures), time.monotonic() - begun)
-            await asyncio.sleep(pause)
+            await self._rest(pause)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait before the next drain. Redis is tried meanwhile whenever a webhook has no other place."""
+        end = time.monotonic() + seconds
+        while await self._spool.turns.wait_until_wanted(end - time.monotonic()):
+            await asyncio.sleep(SHORTEST_PAUSE)
+            with suppress(*AWAY):
+                await self._find_redis()
+                return
 
     async def _drain_journal(self, journal: Journal | None, *, leave: int = 0, most: int | None = None) -> None:
-        """Append a journal's events from its beginning, up to about `most` of them.
+        """Append a journal's events from its beginning, up to about `most` of them, as far as it can be read.
 
         The own journal (None) may grow meanwhile; its last `leave` events stay.
         """
         last = seen = 0
         while (journal is not None or self._spool.own_entries > leave) and (most is None or seen < most):
-            rows = await self._spool.read(journal, last, BATCH)
+            try:
+                rows = await self._spool.read(journal, last, BATCH)
+            except DISK_ERRORS as error:
+                self._unread = error
+                return
             if not rows:
                 return
             last, seen = rows[-1].number, seen + len(rows)
@@ -158,7 +194,7 @@ class Drainer:
         rows = [row for row in rows if self._partition_of(row) not in self._unavailable]
         calls = [self._appender.append(with_remaining_ttl(row.fields, now)) for row in rows]
         results = await asyncio.gather(*calls, return_exceptions=True)
-        durable = [row.number for row, result in zip(rows, results, strict=True) if isinstance(result, bool)]
+        durable = [row for row, result in zip(rows, results, strict=True) if isinstance(result, bool)]
         await self._spool.remove(journal, durable)
         self._drained += len(durable)
         metrics.count("router_spooled", "drained", by=results.count(True))
@@ -172,11 +208,13 @@ class Drainer:
             elif isinstance(result, BaseException):
                 raise result
         if len(self._unavailable) >= self._keys.partitions:
-            raise next(iter(self._unavailable.values()))
+            problem = next(iter(self._unavailable.values()))
+            self._spool.turns.note_redis(str(problem))
+            raise problem
         if refused:
             self._refused += len(refused)
-            problem = f"Redis refuses events of the spool: {refused[0]}"
-            log("spool.failed", level="error", problem=problem, events=len(refused))
+            why = f"Redis refuses events of the spool: {refused[0]}"
+            log("spool.failed", level="error", problem=why, events=len(refused))
 
     def _partition_of(self, row: Stored) -> int:
         return self._keys.partition_of(row.fields.subject)

@@ -5,6 +5,9 @@ Once `add` has returned, its events are on disk: write-ahead log, synchronous FU
 is open, by a lock that the kernel releases when the process ends in any way; `lock_folder` makes creating and locking a
 file one step. A body that several events share is in the file once, and removed with the last of them.
 
+Reading needs no space, so that a file on a full disk can be drained. Deleting does: what the disk does not let be
+deleted counts as deleted in this process, and a file without other events is deleted as a whole.
+
 A file has the version of its format in `user_version` (router.core.formats). One of the version before is read and
 emptied, and not changed otherwise.
 
@@ -17,8 +20,9 @@ import fcntl
 import json
 import os
 import sqlite3
+import tempfile
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 from router.core.events import SharedBody
 from router.core.formats import SPOOL_FILE
@@ -35,6 +39,8 @@ ASIDE: Final = ".unreadable"
 READ_BYTES: Final = 4 * 1_048_576
 #: Bytes of the write-ahead log that stay on disk between two transactions.
 _LOG_BYTES: Final = 4 * 1_048_576
+#: Bytes that must be free for a file to count as writable: the pages that a usual webhook changes, in the log.
+ROOM: Final = 6 * 4096
 _EVENT: Final = (
     "CREATE TABLE IF NOT EXISTS event"
     " (id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE, head BLOB NOT NULL, body BLOB NOT NULL{more})"
@@ -85,21 +91,28 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Open or create the file.
 
-        A new file that cannot be prepared is removed again. Raises BlockingIOError if the process that owns it is
-        alive, UnreadableJournalError if it is damaged, and OtherFormatError if another release wrote it.
+        A new file that cannot be prepared is removed again; one that has events is opened without writing. Raises
+        BlockingIOError if the process that owns it is alive, UnreadableJournalError if it is damaged, and
+        OtherFormatError if another release wrote it.
         """
         self.path = path
         self._version = SPOOL_FILE.current
+        self._room: IO[bytes] | None = None
+        self._gone: set[int] = set()  # events that are in Redis, and that the disk did not let be deleted
         with ExitStack() as stack:
             if not path.exists():
                 stack.callback(_remove, path)  # a disk that is full must not fill with empty files, one per attempt
                 _create(path)
+                # beside it, without a name: a file that may be written to although no other can be made
+                self._room = stack.enter_context(tempfile.TemporaryFile(dir=path.parent))
             self._connection = sqlite3.connect(path, timeout=0, isolation_level=None)
             stack.callback(self._connection.close)
             try:
                 self._prepare()
             except sqlite3.Error as error:
                 raise _translate(error, path) from error
+            status = path.stat()
+            self._identity = status.st_dev, status.st_ino
             stack.pop_all()
 
     def _prepare(self) -> None:
@@ -112,13 +125,37 @@ class Journal:
             self._connection.execute(f"PRAGMA {pragma}").fetchall()
         if (report := self._connection.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
             raise UnreadableJournalError(f"damaged: {report}")
-        self.probe()
+        if not version:
+            self.probe()
 
     def probe(self) -> None:
-        """Write almost nothing, to find out whether writing is possible."""
+        """Write almost nothing, to find out whether writing is possible; delete what could not be deleted before."""
         with self._transaction():
             self._connection.execute(_EVENTS[self._version])
             self._connection.execute(f"PRAGMA user_version = {self._version}")
+        self.delete_gone()
+
+    def check_room(self) -> None:
+        """Raise the OSError that a usual webhook would meet now; the space is free again afterwards."""
+        if self._room is None:  # it was adopted, and nothing is added to it
+            return
+        file, written = self._room.fileno(), 0
+        try:
+            while written < ROOM:
+                written += os.pwrite(file, bytes(ROOM - written), written)
+            os.fsync(file)
+        finally:
+            with suppress(OSError):
+                os.ftruncate(file, 0)
+
+    def is_lost(self) -> bool:
+        """Tell whether the file has been removed or replaced: what is written into it is gone with this process."""
+        try:
+            self._beside("-wal").stat()
+            status = self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        return (status.st_dev, status.st_ino) != self._identity
 
     def add(self, events: Iterable[InboundFields]) -> list[bool]:
         """Add events; returns, once all are on disk, True for each new one and False for each known key."""
@@ -134,19 +171,34 @@ class Journal:
         return is_new
 
     def read(self, after: int, limit: int) -> list[Stored]:
-        """Return up to `limit` of the oldest events with a number above `after`."""
-        found, size = [], 0
+        """Return up to `limit` of the oldest events with a number above `after`, as far as they can be read.
+
+        Raises the error of the disk if it meets the first of them.
+        """
+        found: list[Stored] = []
+        size = 0
+        try:
+            for stored, more in self._rows(after, limit + len(self._gone)):
+                if stored.number not in self._gone:
+                    found.append(stored)
+                    size += more
+                if size >= READ_BYTES or len(found) >= limit:
+                    break
+        except sqlite3.OperationalError:
+            if not found:
+                raise
+        return found
+
+    def _rows(self, after: int, limit: int) -> Iterator[tuple[Stored, int]]:
+        """Return events, and the bytes that each adds."""
         bodies: dict[str | None, SharedBody | None] = {None: None}
         query = _READ.format(shared="NULL" if self._version == "1" else "shared")
         for number, head, body, name in self._connection.execute(query, (after, limit)):
+            size = len(body)
             if name not in bodies:
                 bodies[name] = shared = self._shared(name)
                 size += len(shared.data)
-            found.append(Stored(number, _from_row(head, body, bodies[name])))
-            size += len(body)
-            if size >= READ_BYTES:
-                break
-        return found
+            yield Stored(number, _from_row(head, body, bodies[name])), size
 
     def _shared(self, name: str) -> SharedBody:
         row = self._connection.execute("SELECT data FROM shared WHERE name = ?", (name,)).fetchone()
@@ -154,19 +206,47 @@ class Journal:
             raise UnreadableJournalError("the body that events in it share is missing")
         return SharedBody(name, row[0])
 
-    def remove(self, numbers: Iterable[int]) -> None:
-        """Delete events; once the file is empty, its space is returned to the disk."""
-        with self._transaction():
-            self._connection.executemany("DELETE FROM event WHERE id = ?", [(number,) for number in numbers])
-            if self._number(_IS_SHARING):
-                self._connection.execute(_UNSHARE)
-        if self._connection.execute("SELECT 1 FROM event LIMIT 1").fetchone() is None:
-            with suppress(sqlite3.OperationalError):  # no space for a copy: the events are deleted all the same
+    def remove(self, numbers: Iterable[int]) -> sqlite3.Error | None:
+        """Delete events; once the file is empty, its space is returned to the disk.
+
+        Returns the error if the disk does not let them be deleted: they count as deleted all the same, and `probe`
+        tries again. A process that reads them after a crash appends duplicates.
+        """
+        is_stuck = bool(self._gone)
+        self._gone.update(numbers)
+        return None if is_stuck else self.delete_gone()
+
+    def delete_gone(self) -> sqlite3.Error | None:
+        """Delete the events that count as deleted; returns the error if the disk does not allow it."""
+        if not self._gone:
+            return None
+        try:
+            with self._transaction():
+                self._connection.executemany("DELETE FROM event WHERE id = ?", [(number,) for number in self._gone])
+                if self._number(_IS_SHARING):
+                    self._connection.execute(_UNSHARE)
+        except sqlite3.OperationalError as error:
+            return error
+        self._gone.clear()
+        with suppress(sqlite3.OperationalError):  # no space for a copy: the events are deleted all the same
+            if self._connection.execute("SELECT 1 FROM event LIMIT 1").fetchone() is None:
                 self._connection.execute("VACUUM")
+        return None
 
     def count(self) -> int:
         """Return the number of events."""
-        return self._number("SELECT count(*) FROM event")
+        return self._number("SELECT count(*) FROM event") - len(self._gone)
+
+    def discard(self) -> bool:
+        """Delete a file whose events are all in Redis, if it is one of which not all could be deleted, and tell so."""
+        if not self._gone:
+            return False
+        try:
+            self._unlink()  # this needs no space
+        except OSError:  # read-only: its events are not read again by this process
+            return False
+        self._disconnect()
+        return True
 
     def used(self) -> int:
         """Return the number of bytes that events take in the file."""
@@ -175,19 +255,27 @@ class Journal:
 
     def close(self) -> None:
         """Close the file, and delete it if it is empty; the next process on this disk adopts one that is not."""
-        with suppress(sqlite3.Error):  # if the disk fails now, this process can do nothing about it
+        with suppress(sqlite3.Error, OSError):  # if the disk fails now, this process can do nothing about it
             if not self.count():
                 self._unlink()
-        self._connection.close()
+        self._disconnect()
 
     def set_aside(self) -> Path:
         """Close a file that cannot be read and rename it, for an operator to inspect; returns its new path."""
-        self._connection.close()
+        self._disconnect()
         return set_aside(self.path)
+
+    def _disconnect(self) -> None:
+        self._connection.close()
+        if self._room is not None:
+            self._room.close()
 
     def _unlink(self) -> None:
         for suffix in ("-wal", ""):  # while it is locked, so no other process has adopted it
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+            self._beside(suffix).unlink(missing_ok=True)
+
+    def _beside(self, suffix: str) -> Path:
+        return self.path.with_name(self.path.name + suffix)
 
     def _number(self, query: str) -> int:
         return int(self._connection.execute(query).fetchone()[0])

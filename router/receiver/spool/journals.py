@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from router.core.formats import OtherFormatError
@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 
 
 class JournalState(NamedTuple):
-    """Number of events in the file of this process, its bytes, and number of events in the adopted files."""
+    """Number of events in the file of this process, its bytes, and number of events in the adopted files.
+
+    `unreadable` of the adopted ones cannot be read now.
+    """
 
     entries: int = 0
     size: int = 0
     adopted: int = 0
+    unreadable: int = 0
 
 
 class Adoption(NamedTuple):
@@ -41,14 +45,20 @@ class Adoption(NamedTuple):
 
 
 class Journals:
-    """The open files. Raises what Journal raises: sqlite3.Error, OSError or UnreadableJournalError."""
+    """The open files. Raises what Journal raises: sqlite3.Error, OSError or UnreadableJournalError.
+
+    A file of this process that was removed from its folder, or that cannot be read now, is kept open like an adopted
+    one, and new events get a new file.
+    """
 
     def __init__(self, folder: Path, namespace: str) -> None:
         self._folder = folder
         self._namespace = namespace
         self._own: Journal | None = None
-        self._entries = 0
+        self._entries, self._size = 0, 0
+        self._source: Journal | None = None  # the file in which the rows are that were read last of the own one
         self._adopted: dict[Journal, int] = {}
+        self._unreadable: set[Journal] = set()
         self._reported: set[Path] = set()
 
     @property
@@ -63,35 +73,87 @@ class Journals:
 
     def state(self) -> JournalState:
         """Return the current numbers."""
-        return JournalState(self._entries, self._own.used() if self._own else 0, sum(self._adopted.values()))
+        with suppress(sqlite3.Error):  # the disk fails: the last number is good enough
+            self._size = self._own.used() if self._own else 0
+        unreadable = sum(self._adopted[journal] for journal in self._unreadable)
+        return JournalState(self._entries, self._size, sum(self._adopted.values()), unreadable)
+
+    def check(self) -> None:
+        """Raise the error that a usual webhook would meet; writes nothing into the file."""
+        self._leave_lost()
+        self.own.check_room()
 
     def probe(self) -> None:
-        """Raise the error that a write would raise."""
+        """Raise the error that a write would raise, and try again to delete what could not be deleted."""
+        self.check()
         self.own.probe()
+        for journal in self._adopted:
+            journal.delete_gone()
 
     def add(self, events: Iterable[InboundFields]) -> list[bool]:
         """Add events; returns, once all are on disk, which of them are new."""
+        self._leave_lost()
         added = self.own.add(events)
         self._entries += sum(added)
         return added
 
     def read(self, journal: Journal | None, after: int, limit: int) -> list[Stored]:
         """Return the oldest events with a number above `after`, of an adopted journal or (None) of the own one."""
-        if journal is not None and journal not in self._adopted:
-            return []
-        return (journal or self.own).read(after, limit)
-
-    def remove(self, journal: Journal | None, numbers: list[int]) -> None:
-        """Delete events that are in Redis; an adopted file is closed and deleted with its last event."""
         if journal is None:
-            self.own.remove(numbers)
+            journal = self._source = self._own  # none is made to be read: the disk may be full
+            return journal.read(after, limit) if journal is not None else []
+        if journal not in self._adopted:
+            return []
+        found = journal.read(after, limit)
+        self._unreadable.discard(journal)
+        return found
+
+    def remove(self, journal: Journal | None, numbers: list[int]) -> sqlite3.Error | None:
+        """Delete events that are in Redis, as `read` returned them; returns the error if the disk does not let them go.
+
+        They are not read again even so. An adopted file is closed and deleted with its last event.
+        """
+        journal = journal or self._source
+        if journal is None:
+            return None
+        problem = journal.remove(numbers)
+        if journal is self._own:
             self._entries -= len(numbers)
-            return
-        journal.remove(numbers)
-        self._adopted[journal] -= len(numbers)
-        if not self._adopted[journal]:
-            del self._adopted[journal]
-            journal.close()
+            if not self._entries and journal.discard():
+                self._own = None
+        elif journal in self._adopted:
+            self._adopted[journal] -= len(numbers)
+            if not self._adopted[journal]:
+                self._forget(journal)
+                if not journal.discard():
+                    journal.close()
+        return problem
+
+    def shelve(self, journal: Journal | None) -> None:
+        """Note that a file cannot be read now: it is tried again, and holds up no event in another one."""
+        journal = journal or self._source
+        if journal is not None and journal is self._own:
+            self._leave_own()
+        if journal in self._adopted:
+            self._unreadable.add(journal)
+
+    def _leave_lost(self) -> None:
+        """Begin a new file if that of this process is not in the folder any more; what is in it can still be read."""
+        if self._own is not None and self._own.is_lost():
+            self._leave_own()
+
+    def _leave_own(self) -> None:
+        own, entries = self._own, self._entries
+        self._own, self._entries = None, 0
+        if own is not None and entries:
+            self._adopted[own] = entries
+        elif own is not None:
+            own.close()
+
+    def _forget(self, journal: Journal) -> int:
+        """Return the number of events in an adopted file that is adopted no longer."""
+        self._unreadable.discard(journal)
+        return self._adopted.pop(journal)
 
     def adopt(self) -> Adoption:
         """Adopt the files of dead processes in the folder, and set aside those that cannot be read."""
@@ -116,11 +178,11 @@ class Journals:
 
     def set_aside(self, journal: Journal | None) -> str:
         """Set a damaged file aside; returns a description for the log."""
-        if journal is None:
-            damaged, lost = self.own, self._entries
-            self._own, self._entries = None, 0
+        damaged = journal or self._source or self.own
+        if damaged is self._own:
+            lost, self._own, self._entries = self._entries, None, 0
         else:
-            damaged, lost = journal, self._adopted.pop(journal)
+            lost = self._forget(damaged)
         return f"{damaged.set_aside().name}: about {lost} events are in it"
 
     def close(self) -> None:
@@ -130,6 +192,7 @@ class Journals:
                 journal.close()
         self._own, self._entries = None, 0
         self._adopted.clear()
+        self._unreadable.clear()
 
     def _open(self) -> Journal:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

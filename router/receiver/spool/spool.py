@@ -5,6 +5,10 @@ Redis in the order in which they arrived. It is deactivated only when it is empt
 moment that the last few need. So no event overtakes an older one of its subject, and even a flood of webhooks cannot
 keep the spool active forever.
 
+A disk that cannot be written closes no door that Redis could open: an event that the spool cannot take goes to Redis
+directly as soon as Redis answers, after the older events of its subject (`wait_for_turn`). Draining needs no space. A
+file that cannot be read holds up nothing; that is the one case in which an event may overtake older ones.
+
 One thread does all disk work. All events that wait go into one transaction, and their callers are answered after it.
 """
 
@@ -14,13 +18,15 @@ import asyncio
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from router import metrics
 from router.core.errors import NotDurableError
 from router.logs import describe_fully, log
+from router.receiver.spool.health import Health
 from router.receiver.spool.journal import UnreadableJournalError, is_damage, size_of
 from router.receiver.spool.journals import Journals, JournalState
+from router.receiver.spool.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +38,10 @@ if TYPE_CHECKING:
 
 #: Errors of the disk or of a file on it.
 DISK_ERRORS: Final = (sqlite3.Error, OSError, UnreadableJournalError)
-_FULL: Final = "the spool is full: ROUTER_SPOOL_MAX_BYTES"
+#: Seconds that the disk may take to show that it can be written to.
+CHECK_TIMEOUT: Final = 1.0
+#: Bytes of a usual webhook: a spool that has room for it is not full, whatever larger one it has refused.
+USUAL_BYTES: Final = 2048
 
 
 class _Waiting(NamedTuple):
@@ -53,11 +62,12 @@ class Spool:
         self._in_flight, self._in_flight_bytes = 0, 0  # given to `put` and not answered yet
         self._last_shared: SharedBody | None = None
         self._writer: asyncio.Task[None] | None = None
-        self._problem: str | None = "not opened yet"
-        self._logged: set[tuple[str, str]] = set()  # the kinds of failure that the log has of this outage
-        self._is_full, self._is_closed = False, False
+        self._is_closed = False
+        self.health = Health()
         self._active = asyncio.Event()
         self._paused: asyncio.Future[None] | None = None
+        self.turns = Turns()
+        self._check: asyncio.Task[None] | None = None
 
     @property
     def is_active(self) -> bool:
@@ -66,8 +76,8 @@ class Spool:
 
     @property
     def is_usable(self) -> bool:
-        """True if an event that arrived now could be written."""
-        return self._problem is None and not self._is_full
+        """True if the last event or attempt could be written."""
+        return self.health.is_usable
 
     @property
     def entries(self) -> int:
@@ -86,8 +96,7 @@ class Spool:
 
     def describe(self) -> dict[str, Any]:
         """Return the state as `/readyz` shows it."""
-        status = "failed" if self._problem else "full" if self._is_full else "ok"
-        return {"status": status, "on": self.is_active, "entries": self.entries, "bytes": self._state.size}
+        return {"status": self.health.status, "on": self.is_active, "entries": self.entries, "bytes": self._state.size}
 
     def update_gauges(self) -> None:
         """Set the gauges of router.metrics."""
@@ -102,7 +111,9 @@ class Spool:
         if shared is not None and shared is not self._last_shared:  # the events of one webhook come one after another
             size, self._last_shared = size + len(shared.data), shared
         if self._state.size + self._in_flight_bytes + size > self._max_bytes:
-            self._refuse(is_full=self.own_entries > 0)
+            left = self._max_bytes - self._state.size - self._in_flight_bytes
+            self.health.refuse(is_full=self.own_entries > 0 and left < USUAL_BYTES)
+        self.health.make_room()
         waiting = _Waiting(fields, size, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._in_flight, self._in_flight_bytes = self._in_flight + 1, self._in_flight_bytes + size
@@ -110,10 +121,12 @@ class Spool:
             self._writer = asyncio.create_task(self._write(), name="spool")
         return await waiting.done
 
-    def activate(self, reason: str) -> None:
-        """Send events to the spool from now on, unless nothing could be written."""
-        if not self.is_active and self.is_usable:
+    def activate(self, reason: str, *, is_outage: bool = True) -> None:
+        """Send events to the spool from now on; `is_outage` if Redis takes none, as far as is known."""
+        if not self.is_active:
             self._active.set()
+            if is_outage:
+                self.turns.note_redis(reason)
             log("spool.begun", level="warning", reason=reason)
 
     async def wait_until_active(self, limit: float) -> None:
@@ -121,6 +134,29 @@ class Spool:
         with suppress(TimeoutError):
             async with asyncio.timeout(limit):
                 await self._active.wait()
+
+    async def wait_for_turn(self, fields: InboundFields, limit: float) -> None:
+        """Return once an event that could not be written may go to Redis directly.
+
+        That is as soon as Redis answers, and behind the older events of its subject. Raises NotDurableError if Redis
+        does not answer, after LOOK_TIMEOUT at most, and after `limit` seconds if there are still older events.
+        """
+        why = self.health.why
+        try:
+            async with asyncio.timeout(limit):
+                while self.is_active:
+                    if problem := await self.turns.look_for_redis():
+                        raise NotDurableError(f"{why}; Redis: {problem}")
+                    if not self._has_older(fields):
+                        return
+                    await self.turns.wait_for_move()
+        except TimeoutError:
+            raise NotDurableError(f"{why}; older events of its subject are on their way to Redis") from None
+
+    def _has_older(self, fields: InboundFields) -> bool:
+        """Tell whether events of the same subject are, or may be, in files that can be read."""
+        is_adopting = self._state.adopted > self._state.unreadable
+        return is_adopting or self.turns.has_older(fields)
 
     async def can_bypass(self) -> bool:
         """Tell whether an event may go to Redis directly; waits while new events are paused."""
@@ -134,9 +170,15 @@ class Spool:
         await self._settle()
 
     def resume(self) -> bool:
-        """Let paused events continue: to Redis if the spool is empty and now inactive (True), else to the spool."""
-        if not self.entries:
+        """Let paused events continue: to Redis if nothing is left to drain and the spool now inactive (True).
+
+        Else they continue to the spool. What cannot be read is not waited for.
+        """
+        if self.entries == self._state.unreadable:
             self._active.clear()
+            self.turns.clear()
+            if self.is_usable:
+                self.health.forget_logged()
         if self._paused is not None:
             self._paused.set_result(None)
             self._paused = None
@@ -144,30 +186,72 @@ class Spool:
 
     async def maintain(self) -> None:
         """Adopt the files of dead processes, and find out whether writing is possible again after a failure."""
-        if self._problem is not None:
-            try:
-                await self._run(self._journals.probe)
-                self._recover()
-            except DISK_ERRORS as error:
-                self._fail(error)
+        if self.health.problem is not None:
+            await self._probe()
         adoption = await self._run(self._journals.adopt)
         for unreadable in adoption.unreadable:
             log("spool.failed", level="error", problem=f"the file of a dead process cannot be read: {unreadable}")
         if adoption.entries:
             log("spool.adopted", level="warning", files=adoption.files, entries=adoption.entries)
-            self.activate("a dead process has left events")
+            self.activate("a dead process has left events", is_outage=False)
 
     async def read(self, journal: Journal | None, after: int, limit: int) -> list[Stored]:
         """Return the oldest events with a number above `after`, of an adopted journal or (None) of the own one.
 
-        Raises DISK_ERRORS.
+        Raises DISK_ERRORS; the file is then left out until it can be read again.
         """
-        return cast("list[Stored]", await self._on_file(journal, self._journals.read, after, limit))
+        try:
+            return cast("list[Stored]", await self._on_file(journal, self._journals.read, after, limit))
+        except DISK_ERRORS as error:
+            await self._run(self._journals.shelve, journal)
+            if journal is None:
+                self.turns.clear()
+            self.turns.wake()
+            if not is_damage(error):
+                self.health.report(f"a file cannot be read now: {describe_fully(error)}", error)
+            raise
 
-    async def remove(self, journal: Journal | None, numbers: list[int]) -> None:
-        """Delete events that are in Redis; raises DISK_ERRORS."""
-        await self._on_file(journal, self._journals.remove, numbers)
-        self._is_full = False
+    async def remove(self, journal: Journal | None, rows: Sequence[Stored]) -> None:
+        """Delete events that are in Redis and were read last; raises DISK_ERRORS.
+
+        A disk that does not let them be deleted is a failure of the spool, and the events count as deleted even so.
+        """
+        problem = await self._on_file(journal, self._journals.remove, [row.number for row in rows])
+        if journal is None:
+            for row in rows:
+                self.turns.remove(row.fields)
+        self.health.make_room()
+        if problem is not None:
+            self.health.fail(problem)
+        self.turns.wake()
+
+    async def can_write(self) -> bool:
+        """Find out whether an event that arrived now could be written; callers share one attempt."""
+        if self._check is None:
+            self._check = asyncio.create_task(self._check_disk(), name="spool-check")
+        await asyncio.shield(self._check)
+        return self.is_usable
+
+    async def _check_disk(self) -> None:
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT):
+                await self._probe()
+        except TimeoutError as error:
+            self.health.fail(error)
+        finally:
+            self._check = None
+
+    async def _probe(self) -> None:
+        """Find out whether the disk can be written to; after a failure in the file itself too."""
+        work = self._journals.probe if self.health.problem is not None else self._journals.check
+        try:
+            await self._run(work)
+        except DISK_ERRORS as error:
+            self.health.fail(error)
+            return
+        self.health.recover()
+        if not self.is_active:
+            self.health.forget_logged()
 
     async def close(self) -> None:
         """Commit events that wait, then close; events that are not in Redis stay on disk for the next start.
@@ -178,10 +262,12 @@ class Spool:
         if self._is_closed:
             return
         self._is_closed = True
+        if self._check is not None:
+            await asyncio.wait([self._check])
         try:
             await self._run(self._journals.close)
         except DISK_ERRORS as error:
-            self._fail(error)
+            self.health.fail(error)
         self._thread.shutdown()
 
     async def _settle(self) -> None:
@@ -206,8 +292,11 @@ class Spool:
             added: list[bool] = await self._run(self._journals.add, [one.fields for one in batch])
         except DISK_ERRORS as error:
             metrics.count("router_spooled", "failed", by=len(batch))
-            return [NotDurableError(self._fail(error))] * len(batch)
-        self._recover()
+            return [NotDurableError(self.health.fail(error))] * len(batch)
+        self.health.recover()
+        for one, is_new in zip(batch, added, strict=True):
+            if is_new:
+                self.turns.add(one.fields)
         metrics.count("router_spooled", "kept", by=sum(added))
         metrics.count("router_spooled", "repeat", by=len(added) - sum(added))
         return added
@@ -242,27 +331,3 @@ class Spool:
         loop = asyncio.get_running_loop()
         result, self._state = await loop.run_in_executor(self._thread, measured)
         return result
-
-    def _refuse(self, *, is_full: bool) -> NoReturn:
-        """Raise NotDurableError for lack of space; unless `is_full`, this event alone is too large."""
-        if is_full and not self._is_full:
-            log("spool.failed", level="error", problem=_FULL)
-        self._is_full = self._is_full or is_full
-        metrics.count("router_spooled", "failed")
-        raise NotDurableError(_FULL)
-
-    def _fail(self, error: BaseException) -> str:
-        """Log a failure of the disk, once for as long as the disk fails; returns its description."""
-        problem = f"the spool failed: {describe_fully(error)}"  # about a file and the disk, never an event
-        # without the name of the file, which is another one with each attempt to make it
-        kind = type(error).__name__, (isinstance(error, OSError) and error.strerror) or str(error)
-        if kind not in self._logged:
-            log("spool.failed", level="error", problem=problem)
-        self._logged.add(kind)
-        self._problem = problem
-        return problem
-
-    def _recover(self) -> None:
-        """Note that the disk can be written to, so that the next failure is logged."""
-        self._problem = None
-        self._logged.clear()

@@ -13,6 +13,8 @@
 -- Returns for each conversation the ids of the entries that were left out because one of their claims existed; nil if
 -- the revision differs: then nothing of the conversation was changed. Entries alone do not change the revision.
 -- A claim with the value '2' is certain: it replaces the value of one that exists.
+-- An index of a claim is negative if several entries share it. Its value is then '3', which leaves out no entry that
+-- shares it, and is not replaced. Any other value does: another source has reported one of these entries; that was it.
 -- An error ends the whole run. Conversations before it are committed; repeating them changes nothing. FENCED: nothing
 -- is committed, as the partitions are being moved, or their number is another one by now.
 local fence = redis.call('GET', KEYS[1])
@@ -41,7 +43,12 @@ local function publish(is_ours, repeated)
   end
   local is_new = true
   for _, claim in ipairs(claims) do
-    is_new = is_new and redis.call('EXISTS', KEYS[tonumber(claim)]) == 0
+    local index = tonumber(claim)
+    if index > 0 then
+      is_new = is_new and redis.call('EXISTS', KEYS[index]) == 0
+    else
+      is_new = is_new and (redis.call('GET', KEYS[-index]) or '3') == '3'
+    end
   end
   if is_new then
     redis.call('XADD', stream, '*', 'type', kind, 'id', id, 'event', event)
@@ -49,10 +56,13 @@ local function publish(is_ours, repeated)
     repeated[#repeated + 1] = id
   end
   for _, claim in ipairs(claims) do -- after the entry: if XADD fails, a retry must not find the claims
-    if value == '2' then
-      redis.call('SET', KEYS[tonumber(claim)], value, 'EX', life)
+    local index = tonumber(claim)
+    if index < 0 then
+      redis.call('SET', KEYS[-index], '3', 'EX', life)
+    elseif value == '2' and redis.call('GET', KEYS[index]) ~= '3' then
+      redis.call('SET', KEYS[index], value, 'EX', life)
     else
-      redis.call('SET', KEYS[tonumber(claim)], value, 'NX', 'EX', life)
+      redis.call('SET', KEYS[index], value, 'NX', 'EX', life)
     end
   end
 end

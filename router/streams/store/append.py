@@ -184,6 +184,21 @@ class Appender:
         finally:
             self._bytes -= size
 
+    async def check(self) -> None:
+        """Raise NotDurableError, RedisError or OSError if Redis would take no entry now, of any partition.
+
+        It tells more than PING: Redis may be read-only or full, the number of partitions unknown, replicas away.
+        """
+        if self._is_held:
+            raise NotDurableError(_UNKNOWN)
+        keys = self._keys
+        calls = [([keys.fence(one), keys.probe(one)], [keys.partitions]) for one in range(keys.partitions)]
+        async with asyncio.timeout(self._patience):
+            results = await run_all(self._redis, load_script("can_append"), calls, self._replication)
+        problems = [result for result in results if isinstance(result, Exception)]
+        if len(problems) == len(results):
+            raise NotDurableError(describe_fully(problems[0])) from problems[0]
+
     async def close(self) -> None:
         """Wait until every append has been answered."""
         while self._flusher is not None:

@@ -122,7 +122,11 @@ class CommitCalls:
         if claim is None:
             args += (0, "", 0)
             return
-        args += (claim.life, Hearing.CERTAIN if claim.is_certain else Hearing.ON_TRUST, len(claim.names))
+        args += (claim.life, Hearing.CERTAIN if claim.is_certain else Hearing.ON_TRUST)
+        args.append(len(claim.names) + len(claim.shared))
         for name in claim.names:
             keys.append(self._keys.communication(ledger.account_id, ledger.conversation_id, name))
             args.append(len(keys))
+        for name in claim.shared:
+            keys.append(self._keys.communication(ledger.account_id, ledger.conversation_id, name))
+            args.append(-len(keys))

@@ -18,7 +18,7 @@ from router.core.formats import FIRST, FORMAT, LEDGER, OtherFormatError
 from router.core.judging.routes import Route
 from router.core.keys import RESOLVER, Keys
 from router.core.ledger.ledger import Ledger
-from router.core.ledger.marker import COMMON_FIELDS
+from router.core.ledger.marker import COMMON_FIELDS, Hearing
 from router.core.values import value
 from router.streams.client.connection import Redis, load_script
 from router.streams.client.scripts import NO_REPLICATION, Call, NotReplicatedError, Replication, confirm, run_all
@@ -47,6 +47,8 @@ _IS_GIVEN: Final = partial(is_not, None)
 MAX_OWN_ADDRESSES: Final = 5_000
 #: Seconds for which the time of an account's last status callback is remembered.
 CALLBACKS_LIFE: Final = 7 * 86_400
+
+_SHARED: Final = Hearing.SHARED.encode()
 
 
 @value
@@ -179,10 +181,13 @@ class Store:
         return [ledger.is_committed for ledger in ledgers]
 
     async def read_claims(self, account_id: str, conversation_id: str, names: Iterable[str]) -> list[str | None]:
-        """Return the value of each claim to a communication in a conversation (marker.Hearing); None: not published."""
+        """Return the value of each claim to a communication in a conversation (marker.Hearing).
+
+        None: not published under this name, or only others that share it.
+        """
         keys = [self._keys.communication(account_id, conversation_id, name) for name in names]
         claims: Any = await self._redis.mget(keys)
-        return [claim.decode() if claim else None for claim in claims]
+        return [claim.decode() if claim and claim != _SHARED else None for claim in claims]
 
     async def _confirm(self, names: set[str]) -> None:
         """Wait until replicas have the commits of these conversations; raises NotReplicatedError."""

@@ -121,6 +121,21 @@ async def test_a_group_whose_consumers_are_gone_is_named(redis, settings):
     assert "0 unread and 1 unfinished entries, and no consumer runs" in finding.text
 
 
+@pytest.mark.parametrize(("group", "is_removable"), [("ai-agent", False), ("reports", True)])
+async def test_a_stopped_group_of_the_user_may_be_removed(redis, settings, group, is_removable):
+    """The group of a handler that was added and does not run is named, with the command that removes it."""
+    stream = settings.keys.participants(0, Target.AI_AGENT)
+    await redis.xgroup_create(stream, "ai-agent", id="0", mkstream=True)
+    await redis.xadd(stream, {"n": 1})
+    if group != "ai-agent":
+        await redis.xreadgroup("ai-agent", "me", {stream: ">"})
+        await redis.xack(stream, "ai-agent", (await redis.xrange(stream))[0][0])
+        await redis.xgroup_create(stream, group, id="0")
+    (finding,) = await warnings(redis, settings)
+    assert f"group {group} has 1 unread" in finding.text
+    assert (f"`groups remove {group}`" in finding.text) == is_removable
+
+
 @pytest.mark.parametrize(
     ("number", "seconds", "words"),
     [

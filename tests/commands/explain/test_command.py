@@ -15,6 +15,7 @@ from router.core.events import SourceName
 from router.streams.store.quarantine import list_kept
 from tests.receiver.samples import PRIVATE, SAMPLES, by_get, participant_added, signed, sms
 from tests.support.accounts import ACCOUNT, OTHER_ACCOUNT, OTHER_TOKEN, TOKEN
+from tests.support.raw_http import framed, on_wire
 
 
 @pytest.fixture(params=[name for name in SAMPLES if name is not SourceName.EMAIL], ids=str)
@@ -173,3 +174,54 @@ async def test_a_prefix_that_the_proxy_did_not_remove(environment, tmp_path, cap
     assert status == 0
     assert "the proxy must remove /in" in text
     assert "The signature matches" in text
+
+
+async def send_twice(receiver, request, *headers):
+    """Send a request with further header lines, which may repeat others; returns the status."""
+    lines = [f"{name}: {value}" for name, value in headers]
+    length = f"Content-Length: {len(request.body)}"
+    async with on_wire(receiver.port) as wire:
+        await wire.send(framed(request.path.encode(), request.body, request.headers(), length, *lines))
+        return (await wire.answer()).status
+
+
+SETTINGS = "X-Twilio-Webhooks-Signature-Settings"
+
+
+@pytest.mark.parametrize("how", ["id", "request"])
+async def test_settings_of_a_signature_in_two_lines(start, environment, tmp_path, capsys, how):
+    """The explanation reads all lines of the header, as the receiver does."""
+    environment.setenv("ROUTER_SHARED_KEYS", "key_1=made-up-secret")
+    receiver = await start()
+    assert (
+        await send_twice(
+            receiver,
+            signed(sms(), token="made-up-secret"),
+            (SETTINGS, "algorithm=HMAC_SHA1"),
+            (SETTINGS, "key=key_1"),
+        )
+        == 403
+    )
+    await receiver.refused()
+    (entry_id,) = [kept.entry_id async for kept in list_kept(receiver.redis, receiver.keys)]
+    arguments = ["--id", entry_id]
+    if how == "request":
+        path = tmp_path / "request"
+        await show_quarantined(entry_id, raw=str(path))
+        arguments = ["--request", str(path)]
+        capsys.readouterr()
+    status, text = await explain(capsys, *arguments)
+    assert status == 0
+    assert f"made with shared key key_1 of account {ACCOUNT}" in text
+
+
+async def test_a_signature_in_two_lines(start, environment, capsys):
+    """The receiver reads the first line; that the second one is right is said."""
+    receiver = await start()
+    request = signed(sms(), token=OTHER_TOKEN)
+    assert await send_twice(receiver, request, ("X-Twilio-Signature", signed(sms()).signature)) == 403
+    await receiver.refused()
+    (entry_id,) = [kept.entry_id async for kept in list_kept(receiver.redis, receiver.keys)]
+    status, text = await explain(capsys, "--id", entry_id)
+    assert status == 0
+    assert "X-Twilio-Signature arrived twice" in text

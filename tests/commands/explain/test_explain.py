@@ -108,6 +108,9 @@ def test_known_mistakes_of_signers_are_named():
         ),
         (BASE_URL, "https://HOOKS.example.com", {}, "set PUBLIC_BASE_URL=https://hooks.example.com"),
         ("https://t.ngrok.app", BASE_URL, {"x-forwarded-host": "t.ngrok.app, inner"}, "=https://t.ngrok.app"),
+        ("https://t.ngrok.app", BASE_URL, {"x-forwarded-host": "inner, t.ngrok.app"}, "=https://t.ngrok.app"),
+        ("https://t.ngrok.app", BASE_URL, {"forwarded": "host=inner, host=t.ngrok.app"}, "other host"),
+        ("https://hooks.example.com:8443", BASE_URL, {"x-forwarded-port": "80, 8443"}, "other port"),
         ("https://t.ngrok.app", BASE_URL, {"forwarded": 'for=1.2.3.4;host="t.ngrok.app";proto=https'}, "other host"),
         ("https://hooks.example.com:8443", BASE_URL, {"host": "hooks.example.com:8443"}, "other port"),
         ("https://hooks.example.com:8443", BASE_URL, {"x-forwarded-port": "8443"}, "other port"),
@@ -245,11 +248,18 @@ def test_an_account_that_is_not_configured_is_named():
         (quote_plus, "percent-encoded"),
         (lambda text: text.rstrip("="), "at the end"),
         (lambda text: f"{text}, {text}", "arrived twice"),
+        (lambda text: f"other, {text}", "arrived twice"),
+        (lambda text: f"other\n{text}", "arrived twice, and only the first one counts"),
     ],
 )
 def test_a_damaged_header_is_recognized(spoil, words):
     """Quotes, percent-encoding, a lost = and a repeated value are named."""
     assert words in lines_of(of_form(spoil(signed_form(BASE_URL + PATH))))[1]
+
+
+def test_a_signature_whose_first_line_is_right_is_accepted():
+    """The receiver reads no further line."""
+    assert lines_of(of_form(f"{signed_form(BASE_URL + PATH)}\nother"))[0].is_right
 
 
 def test_plus_signs_of_the_header_that_became_spaces_are_recognized():

@@ -79,3 +79,20 @@ def test_an_enormous_content_length_cuts_nothing():
     """More digits than Python converts to a number are ignored."""
     text = b"POST / HTTP/1.1\nContent-Length: " + b"9" * 5000 + b"\n\nbody"
     assert parse_request(text).body == b"body"
+
+
+def test_repeated_lines_of_headers_that_are_lists_are_joined():
+    """The settings of a signature are one list over all lines, as the receiver reads them; so are a proxy's headers."""
+    lines = [
+        "X-Twilio-Webhooks-Signature-Settings: key=k",
+        "x-twilio-webhooks-signature-settings: algorithm=HMAC_SHA256",
+        "X-Forwarded-Host: a",
+        "X-Forwarded-Host: b",
+        "X-Twilio-Signature: one",
+        "X-Twilio-Signature: two",
+    ]
+    assert parse_headers(lines) == {
+        "x-twilio-webhooks-signature-settings": "key=k,algorithm=HMAC_SHA256",
+        "x-forwarded-host": "a, b",
+        "x-twilio-signature": "one\ntwo",
+    }

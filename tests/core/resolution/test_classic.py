@@ -102,6 +102,11 @@ def test_a_remembered_home_that_is_gone_is_looked_up_again():
     assert outcome == Ignored("gone: the bridged conversation no longer exists", gone=V2.id)
 
 
+def test_a_classic_conversation_that_is_gone_is_named():
+    """So that the routes to it can be forgotten."""
+    assert resolve(NAMED, GONE)[1] == Ignored("gone: the conversation no longer exists", gone=SID)
+
+
 def test_an_author_who_is_no_member_is_ignored():
     """A message whose author is not a member is ignored."""
     assert resolve(NAMED, [MEMBER]) == ([LIST_CLASSIC], Ignored("its author is no participant"))

@@ -86,7 +86,7 @@ def test_identity():
     ],
 )
 def test_same_key(again):
-    """Mails with the same Message-ID and recipient have the same key."""
+    """In an entry of an earlier version, mails with the same Message-ID and recipient have the same key."""
     assert key_of(again) == key_of(make_mail())
 
 
@@ -103,6 +103,35 @@ def test_same_key(again):
 def test_other_key(other):
     """A mail with another id, recipient or account has another key."""
     assert other.key != key_of(make_mail())
+
+
+def make_new(**changes):
+    """Return a mail as a receiver of this version has read it."""
+    return make_mail(**changes).model_copy(update={"id_format": 2})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(make_new(fingerprint="f2"), id="fingerprint"),
+        pytest.param(make_new(message_id="<m2@example.com>"), id="message-id"),
+        pytest.param(make_new(message_id=None), id="no-message-id"),
+        pytest.param(make_new(recipient="sales@inbound.example.com"), id="recipient"),
+        pytest.param(make_mail(), id="earlier-version"),
+    ],
+)
+def test_other_mail(other):
+    """A mail with another Message-ID, fingerprint or recipient has another key and another id."""
+    assert key_of(other) != key_of(make_new())
+    assert event_of(other).message_sid != event_of(make_new()).message_sid
+
+
+@pytest.mark.parametrize("message_id", ["<m1@example.com>", None])
+def test_same_mail(message_id):
+    """The same mail has the same key and id, however its recipient is spelled."""
+    again = make_new(recipient=" Support@INBOUND.example.com ", message_id=message_id)
+    assert key_of(again) == key_of(make_new(message_id=message_id))
+    assert event_of(again).message_sid == event_of(make_new(message_id=message_id)).message_sid
 
 
 PARTS = st.lists(st.text(max_size=3), max_size=3)

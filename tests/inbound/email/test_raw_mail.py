@@ -4,6 +4,7 @@ import tracemalloc
 from email.message import EmailMessage
 from email.policy import SMTP
 from time import process_time
+from zlib import crc32
 
 import pytest
 from hypothesis import given
@@ -89,6 +90,7 @@ def test_sizes_agree_with_the_email_package(content, encoding):
     assert abs(read(encoded).parts[0].size - size) <= encoded.count(b"\n")  # line ends are CRLF on the wire
     if encoding == "base64":
         assert read(encoded).parts[0].size == size
+        assert read(encoded).parts[0].checksum == crc32(content)
 
 
 def test_mail_without_mime():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sqlite3
 
 import pytest
 from hypothesis import given
@@ -13,8 +15,8 @@ from router.core.errors import NotDurableError
 from router.core.keys import Keys
 from router.receiver.spool import drainer
 from router.receiver.spool.drainer import LONGEST_PAUSE, SHORTEST_CLAIM, Drainer, pause_after, with_remaining_ttl
-from router.receiver.spool.journals import Journals
 from router.receiver.spool.spool import Spool
+from tests.receiver.spool.failing_disks import no_room
 from tests.receiver.spool.test_journal import event
 from tests.receiver.spool.test_spool import leave
 from tests.support.waiting import until
@@ -78,6 +80,62 @@ async def test_all_events_are_drained_in_order(spool, appender, draining):
     await draining.drain()
     assert keys_of(appender) == [event(number).key for number in range(2000)]
     assert (spool.entries, spool.is_active) == (0, False)
+
+
+async def test_a_full_disk_is_drained_without_space(spool, appender, draining, tmp_path):
+    """Deleting needs space; the events are appended once, in order, the file goes, and the spool is inactive."""
+    await fill(spool, *range(1200))
+    with no_room():
+        with pytest.raises(NotDurableError):
+            await spool.put(event(5000))
+        await draining.drain()
+        assert keys_of(appender) == [event(number).key for number in range(1200)]
+        assert (spool.entries, spool.is_active) == (0, False)
+        assert [path.name for path in (tmp_path / "spool").iterdir()] == ["router.lock"]
+    await spool.maintain()
+    assert await spool.put(event(5000)) is True
+
+
+async def test_what_could_not_be_deleted_is_not_drained_again(spool, appender, draining, tmp_path):
+    """Events that Redis has are neither read nor counted again, and are deleted once the disk has room."""
+    await fill(spool, *range(1200))
+    refused = {event(700).key}
+    with no_room():
+        appender.refused = refused
+        for _ in range(2):
+            with pytest.raises(NotDurableError):
+                await draining.drain()
+        appended = [event(number).key for number in range(1200) if number != 700]
+        assert (keys_of(appender), spool.entries) == (appended, 1)
+    await spool.maintain()
+    assert spool.is_usable
+    appender.refused = set()
+    await draining.drain()
+    assert (keys_of(appender), spool.is_active) == ([*appended, *refused], False)
+    await draining.close()
+    assert not list((tmp_path / "spool").glob("*.sqlite*"))
+
+
+async def test_a_file_that_cannot_be_read_holds_up_no_event(spool, appender, draining, tmp_path, output):
+    """Its log was cut off: what is in it waits for the disk; what comes later is drained."""
+    await asyncio.gather(*[spool.put(event(number, body=bytes(50_000))) for number in range(70)])
+    (log,) = (tmp_path / "spool").glob("*.sqlite-wal")
+    os.truncate(log, 1_000_000)
+    await draining_fails(draining)
+    drained = len(keys_of(appender))
+    assert 0 < drained < 70
+    assert (spool.is_active, spool.entries) == (False, 70 - drained)
+    assert output.getvalue().count('"spool.failed"') == 1
+    spool.activate("Redis is down")
+    await spool.put(event(200))
+    await draining_fails(draining)
+    assert keys_of(appender)[-1] == event(200).key
+    assert (spool.is_active, spool.entries) == (False, 70 - drained)
+
+
+async def draining_fails(draining):
+    with pytest.raises(sqlite3.Error):
+        await draining.drain()
 
 
 async def test_an_event_that_had_reached_redis_is_a_duplicate(spool, appender, draining):
@@ -191,21 +249,19 @@ async def test_closing_drains_once_more(spool, appender, draining, tmp_path):
     assert not list((tmp_path / "spool").glob("*.sqlite"))
 
 
-async def test_adopted_files_are_drained_although_nothing_can_be_written(tmp_path, appender, monkeypatch):
-    """A spool that cannot be written still drains the events of a dead process."""
+async def test_the_file_of_a_dead_process_on_a_full_disk_is_drained(tmp_path, appender):
+    """Opening it writes nothing; its events come before new ones, and the file goes with the last of them."""
     spool = Spool(tmp_path / "spool", "router", 10_000_000)
     leave(tmp_path / "spool", "router@1-7.sqlite", 1, 2)
-
-    def fail(_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Journals, "probe", fail)
-    await spool.maintain()
-    assert (spool.is_usable, spool.is_active, spool.entries) == (False, False, 2)
-    draining = Drainer(spool, appender, appender.ping, clock=lambda: NOW)
-    await draining.drain()
+    (tmp_path / "spool" / "router.lock").touch()
+    with no_room():
+        await spool.maintain()
+        assert (spool.is_usable, spool.is_active, spool.entries) == (False, True, 2)
+        draining = Drainer(spool, appender, appender.ping, clock=lambda: NOW)
+        await draining.drain()
     assert keys_of(appender) == [event(1).key, event(2).key]
-    assert spool.entries == 0
+    assert (spool.entries, spool.is_active) == (0, False)
+    assert not list((tmp_path / "spool").glob("*.sqlite*"))
     await draining.close()
 
 

@@ -9,7 +9,7 @@ from twilio.base.exceptions import TwilioRestException
 from twilio.rest import Client
 
 from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID as SERVICE
-from tests.sandbox.classic.harness import WITH_WEBHOOKS, LinkedHttpClient
+from tests.sandbox.classic.harness import WITH_WEBHOOKS, Classic, LinkedHttpClient
 from tests.sandbox.harness import basic
 from tests.support.accounts import ACCOUNT, KEY, SECRET
 from tests.support.waiting import until
@@ -193,6 +193,28 @@ async def test_an_inbound_message_and_the_end(classic, webhooks):
     await classic.sandbox.settled()
     assert webhooks.kinds.count("onMessageAdded") == 1
     assert sorted(webhooks.kinds) == ["onConversationRemoved", "onMessageAdded"]
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("url", ["http://[bad", "http://bot.example:99999/", "http://bot.example:port", "http://u@"])
+async def test_a_url_that_nobody_can_call(start, url, method):
+    """A text that is no URL fails like one without a receiver: no call fails, and no delivery waits for ever."""
+    classic = Classic(
+        await start(
+            classic_pre_for_api_writes=True, classic_webhook_filters=("onConversationAdd", "onConversationAdded")
+        )
+    )
+    given = {"PreWebhookUrl": url, "PostWebhookUrl": url, "Method": method}
+    assert (await classic.form(SETTINGS, given)).status == 200
+    await classic.sandbox.subscribe([{"url": url}])
+    opened = await classic.form("/Conversations", {}, **WITH_WEBHOOKS)
+    assert opened.status == 201, opened.raw
+    await add(classic, opened.body["sid"], hook(Url=url, Method=method))
+    await classic.form(f"/Conversations/{opened.body['sid']}/Messages", {"Body": "x"}, **WITH_WEBHOOKS)
+    await classic.sandbox.open()
+    await classic.sandbox.settled()
+    assert classic.sandbox.state.classic_webhooks.counts["failed"] == 2
+    assert classic.sandbox.state.status_callbacks.counts["failed"] >= 1
 
 
 @pytest.mark.parametrize("number", ["18446744073709551616", "1" + "0" * 40, "9" * 5000, "-1", "٣"])

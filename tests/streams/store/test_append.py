@@ -248,6 +248,43 @@ async def test_text_that_cannot_be_encoded_fails_alone(appender):
     assert await appender.append(make_fields("k4")) is True
 
 
+async def test_a_check_leaves_nothing(redis, keys):
+    """Redis takes entries of all partitions, and has no key more afterwards."""
+    await Appender(redis, Keys(keys.namespace, partitions=3)).check()
+    assert not await redis.keys()
+
+
+@pytest.mark.parametrize(
+    ("setting", "wrong", "right", "word"),
+    [("maxmemory", "1", "0", "OutOfMemory"), ("min-replicas-to-write", "1", "0", "NOREPLICAS")],
+)
+async def test_a_check_fails_as_an_entry_would(own_server, clients, keys, setting, wrong, right, word):
+    """A Redis that answers PING but takes no writes is an outage for both, and is over for both."""
+    redis = clients(own_server.url)
+    appender = Appender(redis, keys)
+    for attempt in (appender.check, lambda: appender.append(make_fields())):
+        await redis.config_set(setting, wrong)
+        with pytest.raises(NotDurableError, match=word) as refused:
+            await attempt()
+        assert is_outage(refused.value)
+        await redis.config_set(setting, right)
+        await attempt()
+
+
+async def test_a_check_fails_without_the_right_number_of_partitions(redis, keys):
+    """It is not known yet, or is another one by now."""
+    appender = Appender(redis, keys)
+    appender.hold()
+    with pytest.raises(NotDurableError, match="not known yet"):
+        await appender.check()
+    appender.use(keys)
+    await redis.set(keys.fence(0), 2)
+    with pytest.raises(NotDurableError, match="FENCED"):
+        await appender.check()
+    await redis.delete(keys.fence(0))
+    await appender.check()
+
+
 async def test_without_redis_nothing_is_durable(clients, keys):
     """A refused connection is a NotDurableError with its cause."""
     appender = Appender(clients("redis://127.0.0.1:1/0"), keys)
