@@ -374,7 +374,7 @@ def test_required_settings(environment, change, problems):
     ("name", "change", "problem"),
     [
         ("ai_agent", {"ROUTER_AI_AGENT_REPLY": "tests.nothing:here"}, "ROUTER_AI_AGENT_REPLY: "),
-        ("human_agent", {}, "roster.toml: unknown key 'agents'"),
+        ("human_agent", {}, "roster.toml:1: unknown table or key 'agents' (known: agent)"),
     ],
 )
 async def test_a_handlers_own_configuration_stops_the_start(environment, tmp_path, name, change, problem):

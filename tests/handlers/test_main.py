@@ -66,7 +66,7 @@ def test_a_wrong_roster_is_reported_like_settings(tmp_path):
     given = {"REDIS_URL": "redis://127.0.0.1:1", "TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": "token"}
     done = run("human_agent", ROUTER_CONFIG_DIR=str(tmp_path), **given)
     assert done.returncode == 2
-    assert "roster.toml: unknown key 'x'" in done.stderr
+    assert "roster.toml:1: unknown table or key 'x' (known: agent)" in done.stderr
     assert "Traceback" not in done.stderr
 
 
