@@ -33,6 +33,7 @@ from router.metrics import COUNTERS, GAUGES
 from router.sandbox import create_app
 from router.settings.model import Settings, variable_of
 from router.settings.policy_file import read_policy
+from router.settings.team_tables import AgentTable, PeopleTable, QueueTable
 from tests.benchmarks.targets import TARGETS
 from tests.harness.sandbox import make_options
 from tests.siege.runs import RUNS
@@ -229,9 +230,25 @@ def test_conditions_of_rules_are_those_of_the_loader():
         read_policy('[default]\ntarget = "ignore"\n[[rule]]\nname = "x"\ntarget = "ignore"\nunheard_of = 1\n')
     known = re.search(r"\(known: ([^)]*)\)", str(refused.value))
     rows = {row[0]: row[1] for row in table("conditions", "docs/settings.md")}
-    assert {*rows, "name", "target"} == set(known[1].split(", "))
+    asked = {row[0] for row in table("what rules ask for", "docs/settings.md")}
+    assert {*rows, *asked, "name", "target"} == set(known[1].split(", "))
     for word, values in {"source": SourceName, "channel": Channel, "participant_type": ParticipantType}.items():
         assert set(values) <= words(rows[word])
+
+
+@pytest.mark.parametrize(("name", "model"), [("queues", QueueTable), ("people", PeopleTable), ("roster", AgentTable)])
+def test_tables_of_people_are_those_of_the_loader(name, model):
+    """Every key of a table is described in its order, and its default."""
+    rows = {row[0]: row[1] for row in table(name, "docs/settings.md")}
+    assert sorted(rows) == sorted(model.model_fields)
+    for key, field in model.model_fields.items():
+        default = field.default
+        if field.is_required():
+            assert rows[key] == "required", key
+        elif default not in (None, (), {}, ""):
+            assert rows[key] == (str(default).lower() if isinstance(default, bool | str) else f"{default:g}"), key
+        else:
+            assert rows[key] in {"none", "all", "always", "1, or all"}, key
 
 
 def test_example_rule_decides_as_the_readme_says():

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import time
-from typing import Any, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import TYPE_CHECKING, Any, Final
 
 from router.core.addresses import Channel
 from router.core.errors import PolicyError
 from router.core.events import SourceName
+from router.core.hours_table import HoursReader
 from router.core.ids import SID_DIGITS
 from router.core.keys import Target
-from router.core.policy import ALL_DAYS, DAYS, MAX_PRIORITY, Asking, Hours, Policy, Rule, canonical_recipient, covers
+from router.core.policy import MAX_PRIORITY, Asking, Policy, Rule, canonical_recipient, covers
 from router.core.resources import ParticipantType
 from router.settings.toml_lines import TomlLines, parse_toml
+
+if TYPE_CHECKING:
+    from router.core.policy import Hours
 
 IGNORE: Final = "ignore"
 _TARGETS: Final = (*Target, IGNORE)
@@ -38,7 +40,6 @@ _ASKING: Final = frozenset({"queue", "skills", "priority"})
 _RULE_KEYS: Final = frozenset({"name", "target", "hours", *_WORDS, *_ASKING})
 #: Tables that settings.team_file reads.
 _OTHER_TABLES: Final = frozenset({"queue", "people"})
-_HOURS_KEYS: Final = frozenset({"days", "from", "to", "time_zone"})
 _ACCOUNT: Final = re.compile(f"AC{SID_DIGITS}")
 
 
@@ -110,17 +111,20 @@ class _PolicyReader(TomlLines):
     def asking(self, table: dict[str, Any], line: int) -> Asking:
         """Return what a table asks for; whether there is such a queue is checked with the queues."""
         queue, skills, priority = table.get("queue", ""), table.get("skills", []), table.get("priority", 0)
-        if not isinstance(queue, str):
+        if "queue" in table and (not isinstance(queue, str) or not queue.strip()):
             self.report(self.find("queue", line), f"queue must be the name of a queue, not {queue!r}")
         skills = [skills] if isinstance(skills, str) else skills
-        if not isinstance(skills, list) or not all(isinstance(one, str) and one for one in skills):
-            self.report(self.find("skills", line), f"skills must be a text or a list of texts, not {skills!r}")
+        if not isinstance(skills, list) or not all(isinstance(one, str) and one.split() == [one] for one in skills):
+            self.report(self.find("skills", line), f"skills must be a word or a list of words, not {skills!r}")
             skills = []
         if not isinstance(priority, int) or isinstance(priority, bool) or not 0 <= priority <= MAX_PRIORITY:
-            self.report(self.find("priority", line), f"priority must be a number from 0 to {MAX_PRIORITY}")
+            wanted = f"a whole number from 0 to {MAX_PRIORITY}"
+            self.report(self.find("priority", line), f"priority must be {wanted}, not {priority!r}")
             priority = 0
-        if _ASKING & table.keys() and table.get("target") not in {None, Target.HUMAN_AGENT}:
-            self.report(line, f"queue, skills and priority are for the target {Target.HUMAN_AGENT}")
+        if table.get("target") in (Target.AI_AGENT, IGNORE):  # no set: the value may be of any type
+            for key in sorted(_ASKING & table.keys()):
+                reason = f"{key} is for the target {Target.HUMAN_AGENT}: an AI agent asks for people by a command"
+                self.report(self.find(key, line), reason)
         return Asking(str(queue), tuple(skills), priority)
 
     def values(
@@ -145,43 +149,7 @@ class _PolicyReader(TomlLines):
         if table is None:
             return None
         line = self.find("hours", line)
-        if not isinstance(table, dict):
-            example = "{ days = ['mon'], from = '09:00', to = '17:00', time_zone = 'UTC' }"
-            self.report(line, f"hours must be a table such as {example}")
-            return None
-        for key in sorted(table.keys() - _HOURS_KEYS):
-            self.report(line, f"unknown key '{key}' in hours (known: {', '.join(sorted(_HOURS_KEYS))})")
-        return Hours(
-            time_zone=self.time_zone(table.get("time_zone"), line),
-            days=self.days(table.get("days"), line),
-            start=self.clock(table.get("from", "00:00"), line),
-            end=self.clock(table.get("to", "00:00"), line),
-        )
-
-    def time_zone(self, value: Any, line: int) -> str:
-        try:
-            return str(ZoneInfo(value).key)
-        except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
-            self.report(line, f"time_zone {value!r} is not a zone such as 'Europe/Berlin' or 'UTC'")
-            return "UTC"
-
-    def days(self, value: Any, line: int) -> frozenset[int]:
-        if value is None:
-            return ALL_DAYS
-        if not isinstance(value, list) or not value or not all(day in DAYS for day in value):
-            self.report(line, f"days {value!r} is not a list of {', '.join(DAYS)}")
-            return ALL_DAYS
-        return frozenset(DAYS.index(day) for day in value)
-
-    def clock(self, value: Any, line: int) -> time:
-        try:
-            clock = value if isinstance(value, time) else time.fromisoformat(value)
-        except (ValueError, TypeError):
-            clock = None
-        if clock is None or clock.tzinfo is not None:  # the zone belongs in time_zone
-            self.report(line, f"{value!r} is not a time such as '09:00'")
-            return time(0, 0)
-        return clock
+        return HoursReader(lambda reason: self.report(line, reason)).read(table)
 
     def check_names(self, rules: list[Rule]) -> None:
         lines: dict[str, int] = {}

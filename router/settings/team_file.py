@@ -1,265 +1,201 @@
 """Reads the people in roster.toml, and the queues and what people take in routing.toml, into a Team.
 
 Both files explain their keys. They are read strictly and as a whole: unknown keys, queues that are named and missing,
-and queues that overflow into each other stop the start, all of them listed.
+and queues that overflow into each other stop the start, all of them listed with file, line, number of the table, key.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from datetime import date, time
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
-from router.core.addresses import Channel
 from router.core.errors import SettingsError
-from router.core.policy import ALL_DAYS, DAYS, MAX_PRIORITY, Hours
-from router.core.routing.commands import MAX_TEXT
-from router.core.routing.queues import DEFAULT_QUEUE, AcceptMode, Fallback, Queue, Relaxation, find_circle
-from router.core.routing.team import Team, TeamMember
-from router.settings.toml_lines import parse_toml
+from router.core.routing.queues import DEFAULT_QUEUE, Fallback, Queue, find_circle
+from router.core.routing.team import Team
+from router.settings.files import describe_unreadable
+from router.settings.team_tables import AgentTable, PeopleTable, QueueTable, Table, problems_of
+from router.settings.toml_lines import TomlLines, parse_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from pathlib import Path
 
-_MAX_CAPACITY: Final = 10_000
-#: Seconds: the longest time that a queue or a person may be given.
-_MAX_SECONDS: Final = 30 * 86_400.0
-_NAME: Final = r"^\S+$"
-
-Identity = Annotated[str, Field(min_length=1, max_length=120, pattern=_NAME)]
-Seconds = Annotated[float, Field(ge=0, le=_MAX_SECONDS, strict=False)]
-OneOrMore = Annotated[tuple[Identity, ...], Field(strict=False)]
-ChannelName = Annotated[Channel, Field(strict=False)]
+ROSTER: Final = "roster.toml"
+ROUTING: Final = "routing.toml"
+_TableT = TypeVar("_TableT", bound=Table)
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class _TeamReader(TomlLines):
+    """Reads the [[table]]s of one file, and collects every problem."""
 
+    def __init__(self, text: str, origin: str, *, table: str) -> None:
+        super().__init__(text, origin, table=table)
+        self._name = table
 
-class _AgentTable(_Table):
-    identity: Identity
-    name: Annotated[str, Field(min_length=1)]
-    capacity: Annotated[int, Field(ge=1, le=_MAX_CAPACITY)]
-    skills: OneOrMore = ()
-    channels: Annotated[tuple[ChannelName, ...], Field(strict=False, min_length=1)] | None = None
-    addresses: dict[ChannelName, Annotated[str, Field(min_length=1, pattern=r"\S")]] = {}
-    wrap_up: Seconds = 0.0
+    def rows(self, document: dict[str, Any]) -> list[Any]:
+        """Return the tables as they are written."""
+        rows = document.get(self._name, [])
+        if isinstance(rows, list):
+            return rows
+        self.report(self.find_top(self._name), f"{self._name}: is written as [[{self._name}]] tables")
+        return []
 
-
-class _RelaxTable(_Table):
-    after: Seconds
-    drop: OneOrMore = ()
-
-
-def _clock(value: Any) -> Any:
-    if isinstance(value, time):
-        return value
-    try:
-        return time.fromisoformat(value)
-    except (ValueError, TypeError):
-        raise ValueError("is not a time such as '09:00'") from None
-
-
-def _holiday(value: Any) -> Any:
-    if isinstance(value, date):
-        return value
-    try:
-        return date.fromisoformat(value)
-    except (ValueError, TypeError):
-        raise ValueError("is not a date such as '2026-12-25'") from None
-
-
-def _zone(value: Any) -> Any:
-    try:
-        return ZoneInfo(value).key
-    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
-        raise ValueError("is not a zone such as 'Europe/Berlin' or 'UTC'") from None
-
-
-Clock = Annotated[time, BeforeValidator(_clock)]
-
-
-class _HoursTable(_Table):
-    days: Annotated[tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...], Field(strict=False)] = DAYS
-    from_: Clock = Field(default=time(0, 0), alias="from")
-    to: Clock = time(0, 0)
-    time_zone: Annotated[str, BeforeValidator(_zone)]
-
-    def read(self) -> Hours:
-        days = frozenset(map(DAYS.index, self.days)) if self.days else ALL_DAYS
-        return Hours(self.time_zone, days, self.from_, self.to)
-
-
-class _QueueTable(_Table):
-    name: Identity
-    skills: OneOrMore = ()
-    accept: Annotated[AcceptMode, Field(strict=False)] = AcceptMode.OFFER
-    ring: Annotated[float, Field(ge=1, le=3600, strict=False)] = 20.0
-    patience: Seconds = 300.0
-    fallback: Annotated[Fallback, Field(strict=False)] = Fallback.AI_AGENT
-    fallback_message: Annotated[str, Field(max_length=MAX_TEXT)] = ""
-    wait_message: Annotated[str, Field(max_length=MAX_TEXT)] = ""
-    overflow: Identity | None = None
-    relax: Annotated[tuple[_RelaxTable, ...], Field(strict=False)] = ()
-    hours: Annotated[tuple[_HoursTable, ...], Field(strict=False)] = ()
-    holidays: Annotated[tuple[Annotated[date, BeforeValidator(_holiday)], ...], Field(strict=False)] = ()
-    priority: Annotated[int, Field(ge=0, le=MAX_PRIORITY)] = 0
-
-    @model_validator(mode="after")
-    def _has_its_message(self) -> _QueueTable:
-        if (self.fallback is Fallback.MESSAGE) != bool(self.fallback_message):
-            raise ValueError('fallback = "message" and fallback_message belong together')
-        return self
-
-    def read(self) -> Queue:
-        return Queue(
-            name=self.name,
-            skills=frozenset(self.skills),
-            accept=self.accept,
-            ring=self.ring,
-            patience=self.patience,
-            fallback=self.fallback,
-            fallback_message=self.fallback_message,
-            wait_message=self.wait_message,
-            overflow=self.overflow,
-            relax=tuple(Relaxation(one.after, frozenset(one.drop)) for one in self.relax),
-            hours=tuple(one.read() for one in self.hours),
-            holidays=frozenset(self.holidays),
-            priority=self.priority,
+    def tables(self, rows: list[Any], model: type[_TableT]) -> list[_TableT]:
+        """Return the tables without mistakes."""
+        found = (
+            self.table(row, f"{self._name} {number}", self.line_of(number - 1), model)
+            for number, row in enumerate(rows, 1)
         )
-
-
-class _PeopleTable(_Table):
-    units: dict[ChannelName, Annotated[int, Field(ge=1, le=_MAX_CAPACITY)] | Literal["all"]] = {}
-    hold_added_people: bool = True
-    hold_added_ai_agents: bool = False
-    after_added: Identity = Fallback.AI_AGENT.value
-
-
-_TableT = TypeVar("_TableT", bound=_Table)
-_MESSAGES: Final = {
-    "extra_forbidden": "no such key",
-    "missing": "is missing",
-    "enum": "is not one of the allowed words",
-}
-
-
-#: A file and its document.
-_File = tuple[Path, dict[str, Any]]
-
-
-class _Reader:
-    """Collects the problems of both files."""
-
-    def __init__(self) -> None:
-        self.problems: list[str] = []
-
-    def load(self, path: Path) -> dict[str, Any]:
-        """Return a file's document, empty if it cannot be read."""
-        try:
-            return self.parse(path, path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            self.problems.append(f"{path}: {error}")
-            return {}
-
-    def parse(self, path: Path, text: str) -> dict[str, Any]:
-        """Return the document of a file's text, empty if it is not TOML."""
-        try:
-            return parse_toml(text, str(path), SettingsError)
-        except SettingsError as error:
-            self.problems += error.problems
-            return {}
-
-    def tables(self, path: Path, document: dict[str, Any], name: str, model: type[_TableT]) -> list[_TableT]:
-        """Return the [[name]] tables of a document."""
-        rows = document.get(name, [])
-        if not isinstance(rows, list):
-            self.problems.append(f"{path}: {name}: is written as [[{name}]] tables")
-            return []
-        found = (self.table(f"{path}: {name} {number}", row, model) for number, row in enumerate(rows, 1))
         return [one for one in found if one is not None]
 
-    def table(self, where: str, row: Any, model: type[_TableT]) -> _TableT | None:
-        """Return one table, None if it has problems."""
+    def table(self, row: Any, where: str, line: int, model: type[_TableT]) -> _TableT | None:
+        """Return one table, None if it has mistakes."""
         try:
             return model.model_validate(row)
         except ValidationError as error:
-            for one in error.errors(include_url=False):
-                key = ".".join(str(part) for part in one["loc"] if part != "[key]") or "it"
-                self.problems.append(f"{where}: {key}: {_MESSAGES.get(one['type'], one['msg'])}")
+            for key, reason in problems_of(error, model):
+                self.report(self.find(key, line), f"{where}: {reason}")
             return None
 
-    def repeated(self, path: Path, what: str, names: Iterable[str]) -> None:
-        """Report names that are used several times."""
-        counts = Counter(names)
-        self.problems += [
-            f"{path}: {what} '{name}' is used {times} times" for name, times in counts.items() if times > 1
-        ]
+    def repeated(self, rows: list[Any], key: str) -> None:
+        """Report names that several tables have."""
+        names = [row[key] for row in rows if isinstance(row, dict) and isinstance(row.get(key), str)]
+        for name, times in Counter(names).items():
+            lines = [str(self.line_of(at)) for at, row in enumerate(rows) if _text(row, key) == name]
+            if times > 1:
+                reason = f"{self._name}: {key} '{name}' is used {times} times (lines {', '.join(lines)})"
+                self.report(int(lines[-1]), reason)
+
+
+def _text(row: Any, key: str) -> str | None:
+    """Return a text of a table that may have any mistake, None if there is none."""
+    value = row.get(key) if isinstance(row, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def read_team(roster: str, routing: str, *, origins: tuple[str, str] = (ROSTER, ROUTING)) -> Team:
+    """Return the team in the texts of both files; raises SettingsError with every problem as `origin:line: reason`."""
+    problems: list[str] = []
+    return _make_team(_read_agents(roster, origins[0], problems), routing, origins[1], problems)
 
 
 def load_team(config_dir: Path) -> Team:
     """Return the people and queues of a configuration folder; raises SettingsError with all problems."""
-    reader, roster, routing = _Reader(), config_dir / "roster.toml", config_dir / "routing.toml"
-    return _read_team(reader, (roster, reader.load(roster)), (routing, reader.load(routing)))
+    problems: list[str] = []
+    agents = _read_agents(*_read_file(config_dir / ROSTER, problems), problems)
+    text, origin = _read_file(config_dir / ROUTING, problems)
+    return _make_team(agents, text, origin, problems)
 
 
-def read_team(roster: str, routing: str) -> Team:
-    """Return the people and queues of the texts of both files; raises SettingsError with all problems."""
-    reader, first, second = _Reader(), Path("roster.toml"), Path("routing.toml")
-    return _read_team(reader, (first, reader.parse(first, roster)), (second, reader.parse(second, routing)))
-
-
-def _read_team(reader: _Reader, people_file: _File, queues_file: _File) -> Team:
-    (roster, people), (routing, document) = people_file, queues_file
-    reader.problems += [f"{roster}: unknown key '{key}' (known: agent)" for key in sorted(people.keys() - {"agent"})]
-    agents = reader.tables(roster, people, "agent", _AgentTable)
-    if not agents and not reader.problems:
-        reader.problems.append(f"{roster}: no [[agent]]: nobody could take a participant")
-    reader.repeated(roster, "identity", [one.identity for one in agents])
-    queues = reader.tables(routing, document, "queue", _QueueTable)
-    reader.repeated(routing, "queue", [one.name for one in queues])
-    by_name = {one.name: one.read() for one in queues}
-    shared = reader.table(f"{routing}: people", document.get("people", {}), _PeopleTable) or _PeopleTable()
-    _check_names(reader, routing, by_name, shared, document)
-    if reader.problems:
-        raise SettingsError(reader.problems)
+def _make_team(agents: list[AgentTable], routing: str | None, origin: str, problems: list[str]) -> Team:
+    queues, people = _read_queues(routing, origin, problems)
+    if not problems:
+        problems += _too_large(TomlLines(routing or "", origin, table="queue"), people, agents)
+    if problems:
+        raise SettingsError(problems)
     return Team(
-        members={one.identity: _member(one) for one in agents},
-        queues=by_name,
-        units={str(channel): None if value == "all" else value for channel, value in shared.units.items()},
-        is_holder_foreign=shared.hold_added_people,
-        is_ai_foreign=shared.hold_added_ai_agents,
-        after_foreign=None if shared.after_added == Fallback.AI_AGENT else shared.after_added,
+        members={one.identity: one.read() for one in agents},
+        queues={one.name: one.read() for one in queues},
+        units={str(channel): value for channel, value in people.units.items()},
+        is_holder_foreign=people.hold_added_people,
+        is_ai_foreign=people.hold_added_ai_agents,
+        after_foreign=None if people.after_added == Fallback.AI_AGENT else people.after_added,
     )
 
 
-def _member(table: _AgentTable) -> TeamMember:
-    channels = None if table.channels is None else tuple(map(str, table.channels))
-    addresses = {str(channel): address for channel, address in table.addresses.items()}
-    return TeamMember(table.identity, table.name, table.capacity, table.skills, channels, addresses, table.wrap_up)
+def _read_file(path: Path, problems: list[str]) -> tuple[str | None, str]:
+    """Return the text, None if it cannot be read, and the name of the file."""
+    try:
+        return path.read_text(encoding="utf-8"), str(path)
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(describe_unreadable(path, error))
+        return None, str(path)
 
 
-def _check_names(
-    reader: _Reader, routing: Path, queues: dict[str, Queue], shared: _PeopleTable, document: dict[str, Any]
-) -> None:
-    """Report queues that are named and do not exist, and a circle of overflows."""
-    known = {*queues, DEFAULT_QUEUE}
-    rules = document.get("rule", [])
-    tables = [*(rules if isinstance(rules, list) else []), document.get("default", {})]
-    named = {
-        f"rule '{one.get('name', 'default')}'": one["queue"]
-        for one in tables
-        if isinstance(one, dict) and "queue" in one
-    }
-    named |= {f"queue '{one.name}': overflow": one.overflow for one in queues.values() if one.overflow is not None}
-    if shared.after_added != Fallback.AI_AGENT:
-        named["people: after_added"] = shared.after_added
-    reader.problems += [
-        f"{routing}: {where}: there is no queue '{name}'" for where, name in named.items() if name not in known
-    ]
-    if circle := find_circle(queues):
-        reader.problems.append(f"{routing}: queues overflow into each other: {' -> '.join(circle)}")
+def _parse(text: str | None, origin: str, problems: list[str]) -> dict[str, Any] | None:
+    """Return the document; None if there is none, or it is no TOML."""
+    try:
+        return None if text is None else parse_toml(text, origin, SettingsError)
+    except SettingsError as error:
+        problems += error.problems
+        return None
+
+
+def _read_agents(text: str | None, origin: str, problems: list[str]) -> list[AgentTable]:
+    document = _parse(text, origin, problems)
+    if text is None or document is None:
+        return []
+    reader = _TeamReader(text, origin, table="agent")
+    for key in sorted(document.keys() - {"agent"}):
+        reader.report(reader.find_top(key), f"unknown table or key '{key}' (known: agent)")
+    rows = reader.rows(document)
+    if not rows and not reader.problems:
+        reader.report(1, "no [[agent]]: nobody could take a participant")
+    agents = reader.tables(rows, AgentTable)
+    reader.repeated(rows, "identity")
+    problems += reader.problems
+    return agents
+
+
+def _read_queues(text: str | None, origin: str, problems: list[str]) -> tuple[list[QueueTable], PeopleTable]:
+    document = _parse(text, origin, problems)
+    if text is None or document is None:
+        return [], PeopleTable()
+    reader = _TeamReader(text, origin, table="queue")
+    rows = reader.rows(document)
+    queues = reader.tables(rows, QueueTable)
+    reader.repeated(rows, "name")
+    shared = reader.table(document.get("people", {}), "people", reader.find_top("people"), PeopleTable)
+    _check_names(reader, rows, document, text)
+    _check_circles(reader, rows)
+    problems += reader.problems
+    return queues, shared or PeopleTable()
+
+
+def _too_large(lines: TomlLines, people: PeopleTable, agents: list[AgentTable]) -> list[str]:
+    """Return a problem for each channel on which a conversation takes more units than anybody has."""
+    most = max(one.capacity for one in agents)
+    for channel, units in people.units.items():
+        if units is not None and units > most:
+            reason = f"people: units.{channel}: nobody has a capacity of {units}, the most is {most}"
+            lines.report(lines.find("units", lines.find_top("people")), reason)
+    return lines.problems
+
+
+def _check_names(reader: _TeamReader, rows: list[Any], document: dict[str, Any], text: str) -> None:
+    """Report queues that are named and do not exist."""
+    known = {DEFAULT_QUEUE, *(name for row in rows if (name := _text(row, "name")) is not None)}
+    choice = f"(known: {', '.join(sorted(known))})"
+    rules = TomlLines(text, reader.origin, table="rule")
+    listed = document.get("rule", [])
+    for index, rule in enumerate(listed if isinstance(listed, list) else []):
+        named, line = _text(rule, "queue"), rules.line_of(index)
+        if named and named not in known:
+            reader.report(rules.find("queue", line), f"rule {index + 1}: queue: there is no queue '{named}' {choice}")
+    default, line = _text(document.get("default"), "queue"), reader.find_top("default")
+    if default and default not in known:
+        reader.report(reader.find("queue", line), f"default: queue: there is no queue '{default}' {choice}")
+    for index, row in enumerate(rows):
+        overflow, line = _text(row, "overflow"), reader.line_of(index)
+        if overflow is not None and overflow not in known:
+            reason = f"queue {index + 1}: overflow: there is no queue '{overflow}' {choice}"
+            reader.report(reader.find("overflow", line), reason)
+    after = _text(document.get("people"), "after_added")
+    if after is not None and after not in {Fallback.AI_AGENT, *known}:
+        line = reader.find("after_added", reader.find_top("people"))
+        reader.report(
+            line, f"people: after_added: is not '{Fallback.AI_AGENT}', and there is no queue '{after}' {choice}"
+        )
+
+
+def _check_circles(reader: _TeamReader, rows: list[Any]) -> None:
+    """Report queues that overflow into each other: each circle once."""
+    places = {name: index for index, row in enumerate(rows) if (name := _text(row, "name")) is not None}
+    queues = {name: Queue(name, overflow=_text(rows[index], "overflow")) for name, index in places.items()}
+    while circle := find_circle(queues):
+        line = reader.find("overflow", reader.line_of(places[circle[0]]))
+        what = "itself" if len(circle) == 2 else "each other"  # noqa: PLR2004 - the same name twice
+        reader.report(line, f"queues overflow into {what}: {' -> '.join(circle)}")
+        for name in circle:
+            queues.pop(name, None)

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from router.core.errors import SettingsError
+
+
+#: The line that begins a table, or one of several.
+_HEADER: Final = re.compile(r"\s*\[\[?\s*([\w\"'-][^\[\],]*?)\s*\]\]?\s*(#.*)?$")
+
+
+def _name(header: re.Match[str]) -> str:
+    """Return the name in a header, without spaces and quotes."""
+    return re.sub(r"[\s\"']", "", header[1])
 
 
 class TomlLines:
@@ -29,12 +38,24 @@ class TomlLines:
         return self._starts[index] if index < len(self._starts) else 1
 
     def find(self, key: str, start: int) -> int:
-        """Return the line that sets `key`, from `start` to the next table; else `start`."""
-        pattern = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]")
+        """Return the line that sets `key`, or begins it as a table of its own, from `start` to the next table.
+
+        Without one it is `start`.
+        """
+        begun = _HEADER.match(self._lines[start - 1]) if start <= len(self._lines) else None
+        setting = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]")
         for number in range(start, len(self._lines) + 1):
-            if number > start and self._header.match(self._lines[number - 1]):
+            line = self._lines[number - 1]
+            header = _HEADER.match(line) if number > start else None
+            if header is not None and begun is not None:
+                name = _name(header).removeprefix(f"{_name(begun)}.")
+                if name == _name(header):
+                    break
+                if name.partition(".")[0] == key:
+                    return number
+            elif number > start and self._header.match(line):
                 break
-            if pattern.match(self._lines[number - 1]):
+            if setting.match(line):
                 return number
         return start
 

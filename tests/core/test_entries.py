@@ -103,6 +103,7 @@ def test_data_of_joined_has_the_documented_fields():
     assert document["data"] == {
         "target": "ai-agent",
         "reason": "default",
+        "epoch": 0,
         "origin": "found",
         "opt_out": None,
         "account_id": ACCOUNT,

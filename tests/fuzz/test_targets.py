@@ -42,6 +42,7 @@ def test_every_module_that_reads_from_outside_is_fuzzed():
         "router.core.accounts": "splits settings of the operator",
         "router.core.ledger.marker": "reads what the ledger wrote",
         "router.core.routing.holding": "reads what the ledger wrote",
+        "router.core.routing.journal": "reads what the worker wrote",
         "router.core.ids": "makes ids, and reads texts of the API, which `answer` fuzzes",
         "router.core.classic.members": "decides about resources that `answer` fuzzes",
         "router.settings.toml_lines": "numbers the lines of files that are fuzzed",

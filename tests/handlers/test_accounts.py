@@ -55,24 +55,25 @@ async def test_a_person_joins_in_the_account_of_the_entry(harness, other_harness
     process = HumanAgentProcess(harness, replace(DANA, capacity=2), joiners=Joiners(apis, harness.store))
     for where, account in ((harness, ACCOUNT), (other_harness, OTHER_ACCOUNT)):
         opened = await where.open()
-        await process.handle(opened.entry(account_id=account))
+        await process.handle(opened.held_by("dana", account_id=account))
         assert await where.types(opened.id) == ["CUSTOMER", "HUMAN_AGENT"]
 
 
-async def test_an_account_whose_api_hangs_delays_no_other_in_the_sweep(harness, other_harness, apis, lines):
-    """Conversations of both accounts wait; people join those of one account while the API of the other hangs."""
-    joiners = Joiners(apis, harness.store)
-    full = HumanAgentProcess(harness, replace(DANA, capacity=1), joiners=joiners)
-    first, theirs, ours = await harness.open(), await other_harness.open(), await harness.open()
-    for account, opened in ((ACCOUNT, first), (OTHER_ACCOUNT, theirs), (ACCOUNT, ours)):
-        await full.handle(opened.entry(account_id=account))
-    assert [line["result"] for line in lines("consumed")] == ["joined", "waiting", "waiting"]
+async def test_an_account_whose_api_hangs_delays_no_other_persons_joining(harness, other_harness, apis):
+    """Dana holds a conversation in each of two accounts: she joins in one while the API of the other hangs."""
+    process = HumanAgentProcess(harness, DANA, joiners=Joiners(apis, harness.store))
+    theirs, ours = await other_harness.open(), await harness.open()
     await other_harness.fault("GET", "/Participants", hang=True, times=100)
-    roomy = HumanAgentProcess(harness, replace(DANA, capacity=3), joiners=joiners)
-    sweeping = asyncio.create_task(roomy.sweeper.run())
-    await until(lambda: lines("roster.assigned"))
+    stuck = asyncio.create_task(process.handle(theirs.held_by("dana", account_id=OTHER_ACCOUNT)))
+
+    async def hangs():
+        return (await other_harness.sandbox.ask("GET", "/sandbox/faults"))["faults"][0]["applied"]
+
+    await until(hangs)
+    await process.handle(ours.held_by("dana"))
     assert await harness.our_participants(ours.id) == DANA_JOINED
-    await end(sweeping)
+    assert not stuck.done()
+    await end(stuck)
 
 
 async def test_a_consumer_reads_the_accounts_file(harness, other_harness, environment, tmp_path, lines):

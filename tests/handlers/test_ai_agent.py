@@ -360,10 +360,12 @@ async def test_a_reply_that_raises_fails_the_entry(harness):
 
 
 async def test_chat_is_sent_through_its_classic_conversation(harness):
-    """The channelId of the customer's address is sent along, if there is one."""
+    """The channelId of the customer's address is sent along, if the entry or the API knows one."""
     seen = []
 
     class RecordingClient:
+        fetch_participant = harness.client.fetch_participant
+
         async def send_message(self, conversation, sender, to, **fields):
             seen.append(fields["channel_settings"])
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,16 +20,17 @@ from handlers.handler import Handler, HandlerResult
 from handlers.replies import CommunicationEntry, JoinedEntry, replies_to
 from router.conversations.retry import RetryPolicy
 from router.core.addresses import mask
-from router.core.entries import ClosedData, CommunicationData, EntryCause, JoinedData
+from router.core.entries import CommunicationData, EntryCause, JoinedData
 from router.core.errors import SettingsError
 from router.core.keys import Target
 from router.metrics import REGISTRY
 from router.streams.consuming.consumer import StreamConsumer
 from router.streams.consuming.groups import Start
 from router.streams.store.dead_letters import list_letters, replay
-from tests.handlers.harness import HELLO, number, participant
+from tests.handlers.harness import HELLO, Open, number, participant
 from tests.support.accounts import ACCOUNT, OURS
 from tests.support.entries import fields_of
+from tests.support.source import SHIPPED
 from tests.support.waiting import until
 
 
@@ -66,22 +69,22 @@ async def test_a_consumer_begins_with_the_oldest_entry(harness, settings, lines)
     assert await pending(harness, Target.AI_AGENT, "ai-agent") == 0
 
 
-async def test_the_sweep_runs_beside_the_consumer(harness, settings, lines):
-    """Two people have capacity for six conversations; the seventh is assigned after one has closed."""
+async def test_people_join_what_they_hold_and_nothing_else(harness, settings, lines):
+    """A customer who waits is joined by nobody; the holder joins once, also of many conversations at once."""
     opened = [await harness.open() for _ in range(7)]
     async with consuming("human_agent", settings):
         for one in opened:
             await publish(harness, one.entry(), Target.HUMAN_AGENT)
         await until(lambda: len(lines("consumed")) == 7)
-        results = [line["result"] for line in lines("consumed")]
-        assert sorted(results) == [*["joined"] * 6, "waiting"]
+        assert {line["result"] for line in lines("consumed")} == {"waiting"}
         for one in opened:
-            if "HUMAN_AGENT" in await harness.types(one.id):
-                await publish(harness, one.entry(ClosedData), Target.HUMAN_AGENT)
-                break
-        await until(lambda: lines("roster.assigned"))
+            assert await harness.types(one.id) == ["CUSTOMER"]
+            for agent in ("dana", "dana", "eli"):
+                await publish(harness, one.held_by(agent), Target.HUMAN_AGENT)
+        await until(lambda: len(lines("consumed")) == 28)
     for one in opened:
-        assert "HUMAN_AGENT" in await harness.types(one.id)
+        names = [name for kind, _, name in await harness.participants(one.id) if kind == "HUMAN_AGENT"]
+        assert names == ["Dana", "Eli"]
 
 
 async def test_an_unreadable_entry_becomes_a_dead_letter(harness, settings, lines):
@@ -201,9 +204,10 @@ async def test_a_destroyed_group_of_ours_continues_where_it_stood(harness, setti
     """What it had finished is not handled again, even once the effects of that are forgotten."""
     stream, group = harness.keys.participants(0, target), HANDLERS[name].group
     opened = [await harness.open() for _ in results]
+    make = Open.entry if name == "ai_agent" else partial(Open.held_by, agent="dana")
     async with consuming(name, settings):
         for one in opened[:2]:
-            await publish(harness, one.entry(), target)
+            await publish(harness, make(one), target)
         await until(lambda: len(lines("consumed")) == 2)
         await until(lambda: is_finished(harness, target, group))
     forgotten = [key async for key in harness.redis.scan_iter("*:effect:*")]
@@ -211,7 +215,7 @@ async def test_a_destroyed_group_of_ours_continues_where_it_stood(harness, setti
     await harness.redis.delete(*forgotten)
     await harness.redis.xgroup_destroy(stream, group)
     async with consuming(name, settings):
-        await publish(harness, opened[2].entry(), target)
+        await publish(harness, make(opened[2]), target)
         await until(lambda: len(lines("consumed")) == 3)
         await until(lambda: is_finished(harness, target, group))
     assert [line["result"] for line in lines("consumed")] == results
@@ -386,11 +390,12 @@ def test_required_settings(environment, change, problems):
     ("name", "change", "problem"),
     [
         ("ai_agent", {"ROUTER_AI_AGENT_REPLY": "tests.nothing:here"}, "ROUTER_AI_AGENT_REPLY: "),
-        ("human_agent", {}, "roster.toml: unknown key 'agents'"),
+        ("human_agent", {}, "roster.toml:1: unknown table or key 'agents' (known: agent)"),
     ],
 )
 async def test_a_handlers_own_configuration_stops_the_start(environment, tmp_path, name, change, problem):
     """Nothing is consumed before."""
+    shutil.copy(SHIPPED / "routing.toml", tmp_path)
     (tmp_path / "roster.toml").write_text('agents = 1\n[[agent]]\nidentity = "d"\nname = "D"\ncapacity = 1\n')
     settings = load_settings(environment | change | {"ROUTER_CONFIG_DIR": str(tmp_path)})
     with pytest.raises(SettingsError) as caught:

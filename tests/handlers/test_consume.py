@@ -93,7 +93,7 @@ async def test_every_entry_is_counted(consume):
     [
         pytest.param(make(UpdatedData, "conv_1", CUSTOMER), "participant.updated", id="known type"),
         pytest.param(make(ClosedData, "conv_1"), "conversation.closed", id="about a conversation"),
-        pytest.param(ENTRY_OF_ONE.model_copy(update={"type": "handoff.requested"}), "handoff.requested", id="unknown"),
+        pytest.param(ENTRY_OF_ONE.model_copy(update={"type": "customer.moved"}), "customer.moved", id="unknown"),
     ],
 )
 async def test_types_without_a_reaction_are_ignored(consume, lines, entry, kind):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from router.core.keys import Target
 from tests.handlers.harness import HELLO
 from tests.support.accounts import ACCOUNT
 from tests.support.entries import fields_of
-from tests.support.source import ROOT
+from tests.support.source import ROOT, SHIPPED
 from tests.support.waiting import scaled, until
 
 BARE = {name: value for name, value in os.environ.items() if not name.startswith(("TWILIO_", "REDIS_"))}
@@ -36,7 +37,7 @@ def test_help_lists_the_handlers_with_a_line_each():
     done = run("--help")
     assert done.returncode == 0
     assert "  ai_agent     Join every conversation as the AI agent" in done.stdout
-    assert "  human_agent  Assign a person of the roster" in done.stdout
+    assert "  human_agent  Let the person who holds a conversation join it" in done.stdout
 
 
 @pytest.mark.parametrize("arguments", [(), ("nobody",)], ids=["no name", "unknown name"])
@@ -62,11 +63,12 @@ def test_missing_settings_are_listed():
 
 def test_a_wrong_roster_is_reported_like_settings(tmp_path):
     """The configuration of a handler is checked before Redis is needed."""
+    shutil.copy(SHIPPED / "routing.toml", tmp_path)
     (tmp_path / "roster.toml").write_text("x = 1")
     given = {"REDIS_URL": "redis://127.0.0.1:1", "TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": "token"}
     done = run("human_agent", ROUTER_CONFIG_DIR=str(tmp_path), **given)
     assert done.returncode == 2
-    assert "roster.toml: unknown key 'x'" in done.stderr
+    assert "roster.toml:1: unknown table or key 'x' (known: agent)" in done.stderr
     assert "Traceback" not in done.stderr
 
 

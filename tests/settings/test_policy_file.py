@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from router.core.addresses import Address
 from router.core.errors import PolicyError
 from router.core.keys import Target
-from router.core.policy import ALL_DAYS, Hours, Policy, Rule
+from router.core.policy import ALL_DAYS, Asking, Hours, Policy, Rule
 from router.settings.policy_file import read_policy
 from tests.core.builders import make_facts
 from tests.support.accounts import ACCOUNT
@@ -74,13 +74,26 @@ hours = {{ days = ["mon", "sun"], from = "22:00", to = 06:30:00, time_zone = "Eu
     assert read_policy(text) == Policy(Target.AI_AGENT, (expected,))
 
 
+def test_what_a_rule_asks_people_for():
+    """Queue, skills and priority, of a rule or the default; a skill alone needs no brackets."""
+    policy = read_policy(rule('queue = "desk"', 'skills = ["a", "b"]', "priority = 999"))
+    assert policy.rules[0].asking == Asking("desk", ("a", "b"), 999)
+    assert policy.decide(make_facts()).asking == Asking("desk", ("a", "b"), 999)
+    policy = read_policy('[default]\ntarget = "human-agent"\nqueue = "desk"\nskills = "a"\npriority = 0')
+    assert policy.decide(make_facts()).asking == Asking("desk", ("a",))
+    assert read_policy(rule()).rules[0].asking == Asking()
+
+
 def test_hours_may_leave_out_days_and_bounds():
     """A window needs a time zone; without days and bounds it is always open."""
     policy = read_policy(rule('hours = { time_zone = "UTC" }'))
     assert policy.rules[0].hours == Hours("UTC", ALL_DAYS, time(0), time(0))
 
 
-KEYS = "account, channel, configuration_id, customer_prefix, hours, name, participant_type, recipient, source, target"
+KEYS = (
+    "account, channel, configuration_id, customer_prefix, hours, name, participant_type, priority, queue, recipient, "
+    "skills, source, target"
+)
 TARGETS = "ai-agent, human-agent, ignore"
 
 
@@ -94,9 +107,13 @@ TARGETS = "ai-agent, human-agent, ignore"
         pytest.param('[default]\ntarget = "ai"', f"2: target 'ai' is not one of {TARGETS}", id="default-target"),
         pytest.param("[default]\ntarget = 5", "2: target 5 is not one of", id="default-target-type"),
         pytest.param(
-            f"{DEFAULT}reason = 'x'", "3: unknown key 'reason' in [default] (known: target)", id="default-key"
+            f"{DEFAULT}reason = 'x'",
+            "3: unknown key 'reason' in [default] (known: priority, queue, skills, target)",
+            id="default-key",
         ),
-        pytest.param(f"{DEFAULT}[rules]", "3: unknown table or key 'rules' (known: default, rule)", id="table"),
+        pytest.param(
+            f"{DEFAULT}[rules]", "3: unknown table or key 'rules' (known: default, people, queue, rule)", id="table"
+        ),
         pytest.param(f"{DEFAULT}[[rules]]\nname = 'a'", "3: unknown table or key 'rules'", id="tables"),
         pytest.param(f"{rule()}\n[rulez]\nx = 1", "7: unknown table or key 'rulez'", id="table-below-the-rules"),
         pytest.param(f"{rule()}\n[rulez.x]\ny = 1", "7: unknown table or key 'rulez'", id="dotted-table"),
@@ -112,6 +129,23 @@ TARGETS = "ai-agent, human-agent, ignore"
             f"{DEFAULT}[[rule]]\nname = 'a'", f"3: a rule needs a target: one of {TARGETS}", id="no-rule-target"
         ),
         pytest.param(rule(target="nobody"), f"5: target 'nobody' is not one of {TARGETS}", id="rule-target"),
+        pytest.param(rule("queue = 5"), "6: queue must be the name of a queue, not 5", id="queue"),
+        pytest.param(rule("queue = ' '"), "6: queue must be the name of a queue, not ' '", id="blank-queue"),
+        pytest.param(rule("skills = 5"), "6: skills must be a word or a list of words, not 5", id="skills"),
+        pytest.param(rule("skills = ['a', '']"), "6: skills must be a word or a list of words", id="empty-skill"),
+        pytest.param(rule("skills = 'a b'"), "6: skills must be a word or a list of words, not ['a b']", id="words"),
+        pytest.param(
+            rule("priority = 1000"), "6: priority must be a whole number from 0 to 999, not 1000", id="priority"
+        ),
+        pytest.param(rule("priority = true"), "6: priority must be a whole number from 0 to 999", id="priority-type"),
+        pytest.param(rule("priority = -1"), "6: priority must be a whole number from 0 to 999, not -1", id="below-0"),
+        pytest.param(
+            rule("skills = 'a'", target="ai-agent"), "6: skills is for the target human-agent: ", id="ai-agent-skills"
+        ),
+        pytest.param(
+            rule("queue = 'a'", target="ignore"), "6: queue is for the target human-agent: ", id="ignored-queue"
+        ),
+        pytest.param(f"{DEFAULT}priority = 1", "3: priority is for the target human-agent: ", id="default-priority"),
         pytest.param(rule("channel = 'sms'"), "6: channel 'sms' is not one of SMS, VOICE,", id="channel"),
         pytest.param(rule("account = 'AC1'"), "6: account 'AC1' is not an account SID: AC and 32", id="account"),
         pytest.param(rule("source = ['voice', 'fax']"), "6: source 'fax' is not one of messaging,", id="source"),
@@ -252,6 +286,9 @@ WORDS = st.sampled_from(
         "customer_prefix",
         "configuration_id",
         "account",
+        "queue",
+        "skills",
+        "priority",
         "x",
     ]
 )

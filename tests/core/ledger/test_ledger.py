@@ -1,12 +1,18 @@
 """The ledger: one joined per stay, stale facts change nothing, the first decision is kept, closed is final."""
 
+from dataclasses import replace
+
 import pytest
 
 from router.core.addresses import Address
 from router.core.entries import ClosedData, EntryAddress, JoinedData, LeftData, UpdatedData
 from router.core.events import Version
 from router.core.ledger.fields import EVIDENCE_STEP, FieldNotReadError
+from router.core.ledger.floor import holding_of
 from router.core.ledger.marker import Result, address_field, fields_for, participant_field, recipient_field
+from router.core.policy import Asking
+from router.core.routing.holding import Why
+from router.core.routing.inputs import GetPlace
 from tests.core.builders import (
     CONVERSATION,
     CUSTOMER,
@@ -170,7 +176,35 @@ def test_the_first_decision_is_kept(state):
     state.see(make_participant("p2", WHATSAPP), decision=TO_AI)
     assert [(entry.data.target, entry.data.reason) for entry in state.entries] == [
         ("human-agent", "service-desk (recipient)")
-    ] * 2
+    ] * 3
+    assert state.types == ["participant.joined", "handoff.requested", "participant.joined"]
+
+
+def test_a_conversation_for_people_begins_with_a_request_in_epoch_0(state):
+    """Of whoever was announced first; a further customer and a repeated fact ask for nobody."""
+    asking = Asking(queue="refunds", skills=("german",), priority=3)
+    state.see(make_participant("p1", CUSTOMER), decision=replace(TO_PEOPLE, asking=asking))
+    state.see(make_participant("p1", CUSTOMER), version=2, decision=TO_PEOPLE)
+    state.see(make_participant("p2", WHATSAPP), version=3, decision=TO_PEOPLE)
+    joined, requested, again = state.entries
+    assert [entry.type for entry in (joined, requested, again)] == [
+        "participant.joined",
+        "handoff.requested",
+        "participant.joined",
+    ]
+    assert (requested.subject, requested.data.participant) == ("p1", joined.data.participant)
+    request = requested.data.request
+    assert (request.queue, request.skills, request.priority) == ("refunds", ("german",), 3)
+    assert (request.reason, request.requested_at) == ("service-desk (recipient)", "2026-01-07T12:00:00.000Z")
+    assert [entry.data.epoch for entry in state.entries] == [0, 0, 0]
+    assert state.fields["epoch"] == "0"
+
+
+def test_a_conversation_of_the_ai_agent_asks_for_nobody(state):
+    """It is in epoch 0 of its target, and needs no field for that."""
+    state.see(decision=TO_AI)
+    assert (state.types, state.entries[0].data.epoch) == (["participant.joined"], 0)
+    assert not {"epoch", "holding"} & state.fields.keys()
 
 
 def test_an_ignored_participant_sets_no_target(state):
@@ -338,12 +372,36 @@ def test_closing_is_published_to_the_holder(state):
     """The closing is published once, to the conversation's target, with the conversation as subject."""
     state.see(decision=TO_PEOPLE)
     assert state.report(2, status="CLOSED") is Result.CLOSED
-    entry = state.entries[1]
+    entry = state.entries[2]
     assert type(entry.data) is ClosedData
     assert (entry.subject, entry.data.target) == (CONVERSATION, "human-agent")
     assert entry.data.conversation.status == "CLOSED"
     assert state.report(3, status="CLOSED") is Result.KNOWN
-    assert len(state.entries) == 2
+    assert len(state.entries) == 3
+
+
+def test_the_closing_ends_the_request(state):
+    """Nobody can be asked any more, and the epoch stays: nobody holds from then on."""
+    state.see(decision=TO_PEOPLE)
+    state.report(2, status="CLOSED")
+    ledger = state.open()
+    holding = holding_of(ledger)
+    assert (holding.request, holding.offer, holding.is_closed, holding.epoch) == (None, None, True, 0)
+    place = GetPlace(f"{ACCOUNT}/{CONVERSATION}/rule", "dana", "Dana", 1, 20_000)
+    assert ledger.take_floor(holding, place, make_cause()).refused is Why.CLOSED
+    assert ledger.entries == []
+
+
+def test_the_closing_ends_the_offer(state):
+    """Whoever is asked is told before the conversation's closing."""
+    state.see(decision=TO_PEOPLE)
+    ledger = state.open()
+    place = GetPlace(f"{ACCOUNT}/{CONVERSATION}/rule", "dana", "Dana", 1, 20_000)
+    assert ledger.take_floor(holding_of(ledger), place, make_cause()).refused is None
+    state.commit(ledger)
+    state.report(2, status="CLOSED")
+    assert state.types[2:] == ["offer.made", "offer.ended", "conversation.closed"]
+    assert (state.entries[3].data.how, state.entries[3].data.agent.identity) == ("withdrawn", "dana")
 
 
 def test_closing_without_an_announcement(state):
