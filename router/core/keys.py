@@ -28,6 +28,8 @@ class Target(StrEnum):
 RESOLVER: Final = "resolver"
 #: The worker's consumer group on the commands streams.
 COMMANDER: Final = "commander"
+#: The groups of the processes that ship with the project.
+OWN_GROUPS: Final[frozenset[str]] = frozenset({RESOLVER, COMMANDER, *Target})
 
 #: Kinds without a TTL, and what bounds each of them.
 PERMANENT: Final[dict[str, str]] = {

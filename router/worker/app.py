@@ -21,6 +21,7 @@ from router.logs import lines_together
 from router.process.apis import close_clients, make_apis, make_limits, make_replication
 from router.process.partitions import run_partitioned
 from router.settings.accounts_file import CREDENTIALS
+from router.settings.check_files import check_files
 from router.settings.files import load_policy, load_voice
 from router.settings.team_file import load_team
 from router.streams.client.clock import RedisClock
@@ -186,7 +187,7 @@ async def work(settings: Settings) -> int:
 
     Raises SettingsError if a file of the configuration is wrong, whether Redis answers or not.
     """
-    load_policy(settings), load_voice(settings), load_team(settings.config_dir)
+    check_files(settings)
     return await run_partitioned(working, settings)
 
 

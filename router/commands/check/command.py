@@ -16,6 +16,7 @@ from router.commands.check.ports import check_ports
 from router.commands.check.redis import Finding, judge_redis
 from router.commands.check.spool import check_spool
 from router.commands.check.streams import check_streams
+from router.commands.check.team import check_team, show_team
 from router.core.errors import PolicyError, SettingsError
 from router.core.voice.templates import REJECTING
 from router.logs import describe_fully
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Awaitable, Callable
 
+    from router.core.routing.team import Team
     from router.settings.model import Settings
 
 #: The settings that the processes of the Procfile need together.
@@ -58,11 +60,13 @@ async def run_check(arguments: argparse.Namespace, check_starts: Callable[[Setti
     `check_starts` makes what the consumers make at their start.
     """
     settings, problems = load_partly(require=REQUIRED)
+    routing, team = _check_routing(settings)
+    known = {finding.text for finding in routing}
     findings = [
         *_check_settings(settings, problems),
-        *_check_policy(settings),
+        *routing,
         *_check_voice(settings),
-        *await check_starts(settings),
+        *(finding for finding in await check_starts(settings) if finding.text not in known),
         *_check_simulator(),
         *check_spool(settings),
         *await check_ports(settings, is_offline=arguments.offline),
@@ -73,19 +77,20 @@ async def run_check(arguments: argparse.Namespace, check_starts: Callable[[Setti
     findings.sort(key=lambda finding: LEVELS.index(finding.level))
     counts = Counter(finding.level for finding in findings)
     status = (2 if load_partly()[1] else 1) if counts["FAIL"] else 0
+    shown = settings.masked() | show_team(team)
     if arguments.json:
-        _print_json(status, findings, settings)
+        _print_json(status, findings, shown)
     else:
         show(*(f"{finding.level:<5} {finding.subject}: {finding.text}" for finding in findings))
         show(f"{len(findings)} checked, {counts['FAIL']} failed, {counts['warn']} warnings", "", "settings:")
-        show(*(f"  {name}={value}" for name, value in settings.masked().items()))
+        show(*(f"  {name}={value}" for name, value in shown.items()))
     return status
 
 
-def _print_json(status: int, findings: list[Finding], settings: Settings) -> None:
+def _print_json(status: int, findings: list[Finding], shown: dict[str, str]) -> None:
     """Print the report for programs; `level` is ok, warn or fail."""
     rows = [{"level": one.level.lower(), "subject": one.subject, "text": one.text} for one in findings]
-    show_json({"status": status, "findings": rows, "settings": settings.masked()})
+    show_json({"status": status, "findings": rows, "settings": shown})
 
 
 def _check_settings(settings: Settings, problems: list[str]) -> list[Finding]:
@@ -113,13 +118,18 @@ def _check_mails(settings: Settings) -> Finding:
     return Finding("warn" if proof == "credentials" else "ok", "mails", text)
 
 
-def _check_policy(settings: Settings) -> list[Finding]:
+def _check_routing(settings: Settings) -> tuple[list[Finding], Team]:
+    """Return the findings about rules, queues and people, each mistake once, and the team."""
+    policy, found = None, []
     try:
         policy = load_policy(settings)
+        found = [Finding("ok", "routing", f"{len(policy.rules)} rules, default {policy.default or 'ignore'}")]
+        found += check_rules(settings, policy)
     except PolicyError as error:
-        return [Finding("FAIL", "routing", problem) for problem in error.problems]
-    found = Finding("ok", "routing", f"{len(policy.rules)} rules, default {policy.default or 'ignore'}")
-    return [found, *check_rules(settings, policy)]
+        found = [Finding("FAIL", "routing", problem) for problem in error.problems]
+    of_team, team = check_team(settings, policy)
+    texts = {finding.text for finding in found}
+    return [*found, *(one for one in of_team if one.text not in texts)], team
 
 
 def _check_voice(settings: Settings) -> list[Finding]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from router.commands.check.redis import Finding
 from router.core.errors import RouteError
-from router.core.keys import RESOLVER, Target
+from router.core.keys import OWN_GROUPS
 from router.streams.store.inspect import all_streams, read_backlog, read_stream
 from router.streams.store.quarantine import count
 
@@ -94,7 +94,7 @@ def _behind(key: str, name: str, backlog: Backlog, now: float) -> list[Finding]:
 
 def _or_remove(name: str) -> str:
     """Return the advice for a group that does not belong to a process that ships with the project."""
-    return "" if name in {RESOLVER, *Target} else f", or remove one that nobody needs: `groups remove {name}`"
+    return "" if name in OWN_GROUPS else f", or remove one that nobody needs: `groups remove {name}`"
 
 
 async def _misrouted(redis: Redis, settings: Settings) -> list[Finding]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import ResponseError
 
-from router.core.keys import RESOLVER, Keys, Target
+from router.core.keys import OWN_GROUPS, Keys, Target
 from router.metrics import forget_gauges, gauge
 from router.streams.client.connection import load_script
 from router.streams.store import parking, quarantine
@@ -205,7 +205,7 @@ async def read_backlog(redis: Redis, keys: Keys, stream: str, group: str) -> Bac
 
 async def _is_read_by_others(redis: Redis, stream: str, group: str) -> bool:
     """Return whether a consumer has read lately from a group other than ours, whose consumers write heartbeats."""
-    if group in {RESOLVER, *Target}:
+    if group in OWN_GROUPS:
         return False
     rows: Any = await redis.xinfo_consumers(stream, group)
     return any(row["idle"] < GONE for row in rows)

@@ -25,6 +25,9 @@ def test_check_requires_the_settings_of_all_processes():
     assert set(REQUIRED) == {*RECEIVER, *WORKER, *CONSUMER}
 
 
+DEFAULT = '[default]\ntarget = "human-agent"\n'
+
+
 @pytest.fixture
 def config(tmp_path):
     """A copy of the shipped configuration."""
@@ -75,14 +78,23 @@ async def test_shipped_configuration_passes(check):
 @pytest.mark.parametrize(
     ("name", "text", "subject", "words"),
     [
-        ("roster.toml", None, "human_agent", "roster.toml: [Errno 2]"),
-        ("roster.toml", "", "human_agent", "nobody could take a participant"),
-        ("roster.toml", '[[agent]]\nidentity = "d"\nname = "D"\ncapacity = 0\n', "human_agent", "capacity"),
-        ("roster.toml", "[[agent]\n", "human_agent", "roster.toml: "),
-        ("roster.toml", b"\xff", "human_agent", "roster.toml: "),
+        ("roster.toml", None, "roster", "roster.toml: [Errno 2]"),
+        ("roster.toml", "", "roster", "nobody could take a participant"),
+        (
+            "roster.toml",
+            '[[agent]]\nidentity = "d"\nname = "D"\ncapacity = 0\n',
+            "roster",
+            "roster.toml:4: agent 1: capacity: must be 1 or more",
+        ),
+        ("roster.toml", "[[agent]\n", "roster", "roster.toml: "),
+        ("roster.toml", b"\xff", "roster", "roster.toml: "),
         ("routing.toml", None, "routing", "routing.toml: [Errno 2]"),
         ("routing.toml", '[default]\ntarget = "nobody"\n', "routing", "routing.toml:2"),
         ("routing.toml", b"\xff", "routing", "routing.toml: "),
+        ("routing.toml", "x = [", "routing", "routing.toml: "),
+        ("routing.toml", f"{DEFAULT}[[queue]]\nname = 'a'\nring = 0\n", "routing", "routing.toml:5: queue 1: ring: "),
+        ("routing.toml", f"{DEFAULT}queue = 'a'\n", "routing", "routing.toml:3: default: queue: there is no queue 'a'"),
+        ("routing.toml", f"{DEFAULT}[people]\nx = 1\n", "routing", "routing.toml:4: people: x: no such key"),
         ("voice/ignore.xml", "<Respons/>", "voice", "ignore.xml"),
         ("voice/ai-agent.xml", None, "voice", "ai-agent.xml"),
     ],
@@ -94,7 +106,8 @@ async def test_a_file_that_stops_a_process_is_a_failure(check, config, name, tex
         (config / name).write_bytes(text.encode() if isinstance(text, str) else text)
     status, found = await failures(check)
     assert (status, {one for one, _ in found}) == (1, {subject})
-    assert any(words in text for _, text in found)
+    (text,) = [text for _, text in found]  # once, though the workers and a consumer refuse it
+    assert words in text
 
 
 @pytest.mark.parametrize(
@@ -113,7 +126,7 @@ async def test_a_wrong_setting_ends_with_status_2_and_the_other_findings(check, 
     (config / name).write_bytes(text.encode() if isinstance(text, str) else text)
     (config / "roster.toml").write_text("x = 1")
     status, found = await failures(check, ROUTER_AI_AGENT_REPLY="nope:reply")
-    assert (status, {subject for subject, _ in found}) == (2, {"settings", "ai_agent", "human_agent"})
+    assert (status, {subject for subject, _ in found}) == (2, {"settings", "ai_agent", "roster"})
     assert any(name in text or "ROUTER_WINDOW" in text for subject, text in found if subject == "settings")
 
 
@@ -190,6 +203,64 @@ async def test_findings_come_first_and_the_settings_after_them(check, config):
     assert lines[len(levels) + 1] == "settings:"
     assert "  ROUTER_WINDOW=500" in lines[len(levels) + 2 :]
     assert status == 1
+
+
+PEOPLE = """
+[[agent]]
+identity = "kim"
+name = "Kim"
+capacity = 3
+skills = ["german"]
+channels = ["SMS"]
+wrap_up = 30
+addresses = { SMS = "+15557650003" }
+"""
+QUEUES = """
+[[queue]]
+name = "refunds"
+skills = ["refunds"]
+patience = 60
+overflow = "default"
+relax = { after = 20 }
+hours = { days = ["mon", "fri"], from = "09:00", to = "17:00", time_zone = "UTC" }
+holidays = 2026-12-25
+priority = 7
+[people]
+units = { CHAT = 2 }
+after_added = "refunds"
+"""
+
+
+async def test_people_and_queues_are_shown(check, config):
+    """Below the settings, each in one line, and no address of a person as a whole."""
+    (config / "roster.toml").write_text(PEOPLE)
+    (config / "routing.toml").write_text(DEFAULT + QUEUES)
+    _, output = await check("--offline")
+    shown = output.partition("settings:\n")[2].splitlines()[-3:]
+    queue = "ring 20 s; patience 60 s; overflow default; skills refunds; relax all after 20 s"
+    assert shown == [
+        "  agent kim=Kim; capacity 3; skills german; channels SMS; wrap_up 30 s; addresses SMS +155***03",
+        f"  queue refunds=accept offer; {queue}; hours mon fri 09:00-17:00 UTC; 1 holidays; priority 7",
+        "  people=units CHAT 2; hold_added_people true; hold_added_ai_agents false; after_added refunds",
+    ]
+    assert "ok    roster: 1 people, queues: default, refunds" in output
+    assert "+15557650003" not in output
+
+
+async def test_skills_that_nobody_has_are_a_warning(check, config):
+    """A conversation that needs them waits for the fallback of its queue: somebody should know before."""
+    (config / "roster.toml").write_text(PEOPLE)
+    rules = "[[rule]]\nname = 'a'\ntarget = 'human-agent'\nskills = ['german', 'x']\n"
+    (config / "routing.toml").write_text(f"{DEFAULT}skills = 'german'\n{rules}{QUEUES}")
+    status, output = await check("--offline")
+    found = [line for line in output.splitlines() if line.startswith("warn  roster")]
+    assert (status, found) == (
+        0,
+        [
+            "warn  roster: the queue 'refunds' needs refunds, which nobody in the roster has",
+            "warn  roster: the rule 'a' needs german, x, which nobody in the roster has",
+        ],
+    )
 
 
 async def test_report_as_json_has_no_secret(check):

@@ -10,7 +10,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from router.commands.check.streams import check_streams
-from router.core.keys import RESOLVER, Target
+from router.core.keys import COMMANDER, RESOLVER, Target
 from router.core.refused import Bounds
 from router.settings.load import load
 from router.streams.delivery import Delivery, StreamRef
@@ -193,3 +193,19 @@ async def test_webhooks_without_a_route_are_counted(redis, settings):
     assert finding.subject == settings.keys.quarantine()
     assert finding.text.startswith("1 authentic webhooks came to a wrong URL")
     assert "--reason route" in finding.text
+
+
+async def test_commands_that_nobody_reads_are_named(redis, settings):
+    """The stream of commands is one of those that must have a reader, and its group is not one to remove."""
+    commands = settings.keys.commands(0)
+    await enter(redis, commands, 0)
+    (nobody,) = await warnings(redis, settings)
+    assert (nobody.subject, "no group: nobody reads them" in nobody.text) == (commands, True)
+    await redis.xgroup_create(commands, COMMANDER, id="0")
+    (behind,) = await warnings(redis, settings)
+    assert behind.text == (
+        "group commander has 1 unread and 0 unfinished entries, the oldest unread one 0 s old, "
+        "and no consumer runs: start one"
+    )
+    await start_reading(redis, settings, commands, COMMANDER)
+    assert await warnings(redis, settings) == []

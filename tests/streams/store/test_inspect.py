@@ -23,10 +23,10 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.real
 
 
-def test_a_namespace_has_four_streams_per_partition():
-    """Inbound, one for each target, and dead letters."""
+def test_a_namespace_has_five_streams_per_partition():
+    """Inbound, one for each target, commands, and dead letters."""
     streams = all_streams(Keys("ns", 2))
-    assert len(streams) == len(set(streams)) == 8
+    assert len(streams) == len(set(streams)) == 10
     assert all(stream.startswith(("ns:{0}:", "ns:{1}:")) for stream in streams)
 
 

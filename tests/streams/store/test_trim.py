@@ -14,6 +14,7 @@ from router.streams.client.connection import load_script
 from router.streams.delivery import Delivery
 from router.streams.store import trim
 from router.streams.store.append import Appender
+from router.streams.store.inspect import consumed_streams
 from router.streams.store.parking import Parking, Waiting
 from router.streams.store.trim import Trimmer
 from tests.streams.store.test_shared_bodies import make_fields
@@ -289,11 +290,7 @@ async def test_rounds_go_on_after_a_failure_and_cover_every_stream(redis, monkey
     running = asyncio.create_task(trimmer.run())
     await until(lambda: seen.count(keys.inbound(0)) >= 2)
     running.cancel()
-    assert set(seen) == {
-        stream
-        for number in (0, 1)
-        for stream in (keys.inbound(number), *(keys.participants(number, name) for name in ("ai-agent", "human-agent")))
-    }
+    assert set(seen) == {stream for number in (0, 1) for stream in consumed_streams(keys, number)}
     assert {line["stream"] for line in lines("trim.failed")} == {keys.inbound(0)}
 
 
