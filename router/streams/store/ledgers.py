@@ -83,7 +83,7 @@ class Store:
         self._redis = redis
         self._keys = keys
         self._clock = clock
-        self._commits = CommitCalls(keys, marker_ttl=marker_ttl, recent=recent)
+        self._commits = CommitCalls(keys, marker_ttl=marker_ttl, recent=recent, clock=clock)
         self._recent = recent
         self._replication = replication
         self._unconfirmed: set[str] = set()
