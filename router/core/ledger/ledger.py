@@ -277,7 +277,12 @@ class Ledger(LedgerFields):
             skills=asking.skills,
             priority=asking.priority,
         )
-        customer = show_participant(fact.participant, account_id=self.account_id, conversation_id=self.conversation_id)
+        customer = show_participant(
+            fact.participant,
+            account_id=self.account_id,
+            conversation_id=self.conversation_id,
+            channel=fact.address.channel if fact.address else None,
+        )
         self._tell(open_floor(self, request, customer), fact.cause, 0)
         self.wake_at = now
 
