@@ -65,21 +65,19 @@ class HandoffBench:
         self._conversations = list(conversations)
         self._keys = Keys()
         self._position: Any = "0"
+        self._renewals = 0
 
     async def take_turn(self, seconds: float) -> Sample:
         """Hand over on schedule for so long; raises BenchmarkError unless everybody has their conversation back."""
         count, turn, used = max(10, int(RATE * seconds)), Turn(), cpu_seconds(self._worker.pid)
         begun = time.monotonic()
-        renewing = asyncio.create_task(self.renew())
         try:
             async with asyncio.timeout(seconds + scaled(PATIENCE)), asyncio.TaskGroup() as group:
+                group.create_task(self._renew(turn, count))
                 group.create_task(self._read(turn, count))
                 group.create_task(self._request(turn, begun, count))
         except TimeoutError as error:
             raise BenchmarkError(f"{count} requests, {len(turn.offer)} offers, {turn.returned} returned") from error
-        finally:
-            renewing.cancel()
-            await asyncio.wait({renewing})
         self._worker.check()
         sample = {f"offer_{name}": value for name, value in spread(turn.offer).items()}
         sample |= {f"holder_{name}": value for name, value in spread(turn.holder).items()}
@@ -89,16 +87,16 @@ class HandoffBench:
             sample["worker_us"] = (now - used) / count * 1_000_000
         return sample
 
-    async def renew(self) -> None:
-        """Renew everybody's presence, one after the other, until canceled."""
-        while True:
-            for number in range(PEOPLE):
-                await self.arrive(number)
-                await asyncio.sleep(RENEWAL / PEOPLE)
-
     async def arrive(self, number: int) -> None:
         """Let a person be present."""
         await self._command("agent.available", agent=_person(number), life=_LIFE)
+
+    async def _renew(self, turn: Turn, count: int) -> None:
+        """Renew everybody's presence, one after the other, until the turn is over."""
+        while turn.returned < count:
+            await self.arrive(self._renewals % PEOPLE)
+            self._renewals += 1
+            await asyncio.sleep(RENEWAL / PEOPLE)
 
     async def _request(self, turn: Turn, begun: float, count: int) -> None:
         """Write the requests on schedule, of each conversation in turn."""
