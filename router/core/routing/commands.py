@@ -160,6 +160,12 @@ class Command:
         return ""
 
 
+def write_command(kind: str, command_id: str, data: dict[str, Any], *, source: str) -> dict[str, str]:
+    """Return the fields of an entry; `source` is a URI reference that names the sender."""
+    document = {"specversion": "1.0", "id": command_id, "type": PREFIX + kind, "source": source, "data": data}
+    return {"type": kind, "id": command_id, "command": orjson.dumps(document).decode()}
+
+
 def read_command(fields: Mapping[bytes, bytes]) -> Command:
     """Read the fields of an entry; raises UnusableError, which says what is wrong with them."""
     try:
