@@ -39,7 +39,11 @@ class NotYetError(RouterError):
 
 
 class StaleEpochError(RouterError):
-    """Somebody else holds the conversation by now: the step is not begun."""
+    """Somebody else holds the conversation by now: the step is not begun, or was begun `begun_for` seconds ago."""
+
+    def __init__(self, message: str, *, begun_for: float | None = None) -> None:
+        super().__init__(message)
+        self.begun_for = begun_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,10 @@ class Effect:
         await self._finish(step, value)
         return value
 
+    async def finish(self, step: str, value: str) -> None:
+        """Mark a step in doubt as done, after its effect was found."""
+        await self._finish(step, value)
+
     async def again(self, step: str, ticket: Ticket | None = None) -> None:
         """Begin a step in doubt again, after its effect was not found: its age counts from now."""
         await self._begin(step, ticket, is_again=True)
@@ -131,6 +139,8 @@ class Effect:
         word, detail = await run_confirmed(self._redis, load_script("begin"), names, args, self._replication)
         if word == b"stale":
             raise StaleEpochError(f"the conversation is in epoch {int(detail)} by now")
+        if word == b"late":
+            raise StaleEpochError("the conversation is in another epoch by now", begun_for=max(0, int(detail)) / 1000)
         if word == b"done":
             return _Finished(str(detail, "utf-8"))
         return _FirstTry(detail) if word == b"new" else Doubt(max(0, int(detail)) / 1000)

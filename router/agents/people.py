@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from router.agents.classic import ClassicText
+from router.agents.effects import StaleEpochError
 from router.agents.joins import JoinOutcome, JoinRequest, JoinResult, unless_ended
 from router.agents.texts import SENDING, ReplyOutcome, V2Text, send_once
 from router.core.addresses import Address, Channel
@@ -121,8 +122,19 @@ class PersonActions:
         sending = send_once(message, effect, "notify", None)
         return await unless_ended(sending, partial(joiner.find_ending, conversation_id, customer.id))
 
-    async def close(self, account_id: str, conversation_id: str) -> str:
-        """Close the conversation; one that is closed or gone is closed."""
+    async def close(self, ticket: Ticket, effect: Effect) -> str:
+        """Close the conversation once; returns a JoinOutcome, or ReplyOutcome.STALE if somebody else holds it."""
+
+        async def close(_: Any) -> str:
+            return await self._close(ticket.account_id, ticket.conversation_id)
+
+        try:
+            return await effect.once("close", close, ticket)
+        except StaleEpochError:
+            return ReplyOutcome.STALE
+
+    async def _close(self, account_id: str, conversation_id: str) -> str:
+        """Close a conversation; one that is closed or gone is closed."""
         api = self._apis.of(account_id)
         try:
             if is_classic(conversation_id):

@@ -68,7 +68,7 @@ async def send_once(
 ) -> str:
     """Send a text unless it was sent, or its holder has lost the conversation; returns a ReplyOutcome.
 
-    Raises NotYetError while an earlier try may still appear.
+    Raises NotYetError while an earlier try may still appear, and ApiError.
     """
     begun_at = clock()  # from before the step is begun
 
@@ -88,7 +88,14 @@ async def send_once(
 
     try:
         return await effect.once(step, send, ticket)
-    except StaleEpochError:
+    except StaleEpochError as error:
+        if error.begun_for is not None:  # by an earlier try, while its agent held the conversation
+            if await message.is_recorded():
+                await effect.finish(step, ReplyOutcome.FOUND)
+                return ReplyOutcome.FOUND
+            if error.begun_for < settle:
+                delay = settle - error.begun_for
+                raise NotYetError("a message that may have been sent has not appeared", delay=delay) from error
         metrics.count("router_stale_texts", step)
         return ReplyOutcome.STALE
 

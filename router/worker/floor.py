@@ -119,13 +119,18 @@ class FloorPath:
                     on_refused(ledger, refused)
             elif ledger.changes:
                 ledger.wake_at = self.now + TIMER_LEASE
-            if command_id is not None and ledger.entries:
-                ledger.claims[ledger.entries[0].id] = Claim((_command(command_id),), COMMAND_LIFE)
+            if command_id is not None:
+                _claim(ledger, command_id)
             if await self._commit(ledger):
                 if refused is None:
                     await self.settle(ledger, holding)
                 return FloorResult(refused, ledger.epoch, holding=holding)
         raise RacesLostError("other workers keep changing the conversation")
+
+    async def find(self, account_id: str, conversation_id: str) -> FloorResult:
+        """Return the floor of a conversation as the result of a command that was applied before."""
+        ledger = await self._store.read_whole(account_id, conversation_id)
+        return FloorResult(epoch=ledger.epoch, is_repeated=True, holding=holding_of(ledger))
 
     async def look(self, account_id: str, conversation_id: str) -> None:
         """Do what is due in a conversation, then make the desk agree. Raises as `apply`."""
@@ -242,5 +247,11 @@ def _revision(ledger: Ledger) -> int:
     return ledger.revision + 1 if ledger.is_committed and ledger.changes else ledger.revision
 
 
-def _command(command_id: str) -> str:
-    return f"command:{command_id}"
+def _claim(ledger: Ledger, command_id: str) -> None:
+    """Publish what a command brings about once by its id. A claim leaves out one entry, so each entry has its own."""
+    for number, entry in enumerate(ledger.entries):
+        ledger.claims[entry.id] = Claim((_command(command_id, number),), COMMAND_LIFE)
+
+
+def _command(command_id: str, number: int = 0) -> str:
+    return f"command:{command_id}" + (f" {number}" if number else "")

@@ -53,21 +53,28 @@ class Place:
             notify=self.notify,
         )
         self.loop = FloorLoop(floor=self.floor, desk=self.desk, timers=timers, partitions=self.keys.partitions)
-        self.commander = Commander(
+        self.commander = self.make_commander(self.speak, self.speak, self.has_spoken)
+
+    def make_commander(self, speak, close, is_begun):
+        return Commander(
             redis=self.redis,
             keys=self.keys,
             floor=self.floor,
             desk=self.desk,
             team=lambda: self.team,
             accounts=(ACCOUNT,),
-            speak=self.speak,
-            close=self.speak,
+            speak=speak,
+            close=close,
+            is_begun=is_begun,
             wake=lambda: None,
         )
 
     async def speak(self, command, *_):
         self.spoken.append(command.id)
         return Done()
+
+    async def has_spoken(self, command):
+        return command.id in self.spoken
 
     def cause(self):
         return make_cause(received_at=self.now * 1000)
