@@ -1,6 +1,6 @@
 """The AI agent: joins the conversation of every participant that it is given, and answers.
 
-It answers those who joined, and what they say if its `reply` asks for communications. It joins under
+It answers those who joined, and what they say if its `reply` asks for communications or turns. It joins under
 ROUTER_AI_AGENT_ADDRESS; where that is not set or does not fit the channel, under our side's address of the entry; else
 as the single agent that is in the conversation already. A classic conversation it joins as the chat user AI_IDENTITY
 (see router.agents.classic). The text comes from `reply` (see replies), by default ROUTER_AI_AGENT_GREETING; empty is
@@ -29,12 +29,12 @@ from router.agents.joins import JoinOutcome, JoinRequest, JoinResult, unless_end
 from router.agents.texts import SETTLE, ReplyOutcome, V2Text, send_once
 from router.core.addresses import Address, Channel
 from router.core.classic.members import is_classic
-from router.core.entries import CommunicationData, JoinedData
+from router.core.entries import CommunicationData, JoinedData, TurnData
 from router.core.resources import ParticipantType
 from router.core.timestamps import to_microseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from handlers.handler import Reaction
     from handlers.replies import Reply
@@ -48,8 +48,9 @@ CLOCK_SKEW: Final = 60_000_000
 
 
 class AiAgent:
-    """Reacts to participant.joined and communication.received. `settle` and `clock` are in seconds.
+    """Reacts to participant.joined, communication.received and turn.ready. `settle` and `clock` are in seconds.
 
+    `has_turns` tells whether what is said in a conversation (of an account) comes in turns too.
     `api_ahead` tells by how much (µs) the clock of an account's API is ahead of that of entries.
     """
 
@@ -65,6 +66,7 @@ class AiAgent:
         settle: float = SETTLE,
         clock: Callable[[], float] = time.monotonic,
         api_ahead: Callable[[str], int] = lambda _: 0,
+        has_turns: Callable[[str, str], Awaitable[bool]],
     ) -> None:
         self._apis = apis
         self._joiners = joiners
@@ -75,18 +77,31 @@ class AiAgent:
         self._settle = settle
         self._clock = clock
         self._api_ahead = api_ahead
+        self._has_turns = has_turns
 
     @property
     def reactions(self) -> dict[str, Reaction]:
-        """The reactions; one to communications only if the reply asks for them, so that they cost nothing otherwise."""
+        """The reactions; to communications and turns only if the reply asks for them: they cost nothing otherwise."""
         reactions: dict[str, Reaction] = {JoinedData.type: self.on_joined}
         if is_asked_for(self._reply, CommunicationData.type):
             reactions[CommunicationData.type] = self.on_communication
+        if is_asked_for(self._reply, TurnData.type):
+            reactions[TurnData.type] = self.on_turn
         return reactions
 
     async def on_communication(self, entry: Entry, effect: Effect) -> HandlerResult:
-        """Answer what a participant said; join first, if there is an answer."""
+        """Answer what a participant said, unless the turn that it is part of is answered."""
         data = data_of(entry, CommunicationData)
+        if is_asked_for(self._reply, TurnData.type) and await self._has_turns(data.account_id, data.conversation.id):
+            return HandlerResult(ReplyOutcome.IN_TURN)
+        return await self._answer_said(entry, data, effect)
+
+    async def on_turn(self, entry: Entry, effect: Effect) -> HandlerResult:
+        """Answer all that a participant said in one burst."""
+        return await self._answer_said(entry, data_of(entry, TurnData), effect)
+
+    async def _answer_said(self, entry: Entry, data: CommunicationData | TurnData, effect: Effect) -> HandlerResult:
+        """Answer what a participant said; join first, if there is an answer."""
         if not _can_send(data):
             return HandlerResult(ReplyOutcome.CANNOT_SEND)
         if _opt_out(data):
@@ -115,7 +130,7 @@ class AiAgent:
         """Send the apology, if there is one, to the customer whose entry failed for good before anything was sent."""
         data = entry.data
         result = HandlerResult(GIVEN_UP, {"apology": "none"}, level="error")
-        if not self._apology or not isinstance(data, JoinedData | CommunicationData) or not _can_send(data):
+        if not self._apology or not isinstance(data, JoinedData | CommunicationData | TurnData) or not _can_send(data):
             return result
         if _opt_out(data) or not is_asked_for(self._reply, entry.type) or await effect.is_begun("send"):
             return result
@@ -198,9 +213,9 @@ def _can_send(data: ParticipantData) -> bool:
     return data.channel in SENDING or is_classic(data.conversation.id)
 
 
-def _opt_out(data: JoinedData | CommunicationData) -> str | None:
+def _opt_out(data: JoinedData | CommunicationData | TurnData) -> str | None:
     """Return the keyword that Twilio has answered itself, if the entry is about one."""
-    return data.opt_out if isinstance(data, JoinedData) else data.communication.opt_out
+    return data.communication.opt_out if isinstance(data, CommunicationData) else data.opt_out
 
 
 def make_ai_agent(ports: Ports) -> Handler:
@@ -215,5 +230,6 @@ def make_ai_agent(ports: Ports) -> Handler:
         name=settings.ai_agent_name,
         apology=settings.ai_agent_apology,
         api_ahead=lambda account_id: ports.apis.ahead_of(account_id, ports.clock),
+        has_turns=ports.store.has_turns,
     )
     return Handler(agent.reactions, given_up=agent.on_given_up)

@@ -5,11 +5,17 @@
     @replies_to(CommunicationEntry)
     async def reply(communication: CommunicationEntry) -> str | None: ...
 
+    @replies_to(TurnEntry)
+    async def reply(turn: TurnEntry) -> str | None: ...
+
 The module is found where Python finds modules, and in the current folder. A reply gets the entry and returns the text
 to send; None or blank sends nothing. Without `replies_to` it is called for participant.joined only. The first message
 of a customer makes both entries, so a reply to both types answers it twice, unless it returns None for one of them. A
 plain function runs in a thread and may block. A reply is called once per entry, or again if the process dies before it
 returns; its text is kept. There is no time limit.
+
+A turn (docs/turns.md) has all that a customer said in one burst, where the routing rule has a `burst`. A reply to both
+TurnEntry and CommunicationEntry gets each message once: in its turn where there are turns, by itself elsewhere.
 """
 
 from __future__ import annotations
@@ -22,7 +28,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from router.core.entries import CommunicationData, Entry, JoinedData
+from router.core.entries import CommunicationData, Entry, JoinedData, TurnData
 from router.core.errors import SettingsError
 
 
@@ -38,23 +44,33 @@ class CommunicationEntry(Entry):
     data: CommunicationData
 
 
+class TurnEntry(Entry):
+    """A turn.ready entry with typed data."""
+
+    data: TurnData
+
+
 Reply = Callable[[Any], str | Awaitable[str | None] | None]
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
 #: The entries that a reply can be called for, by type.
-_MODELS: Final[dict[str, type[Entry]]] = {JoinedData.type: JoinedEntry, CommunicationData.type: CommunicationEntry}
+_MODELS: Final[dict[str, type[Entry]]] = {
+    JoinedData.type: JoinedEntry,
+    CommunicationData.type: CommunicationEntry,
+    TurnData.type: TurnEntry,
+}
 #: The attribute of a reply that holds the types it is called for.
 _TYPES: Final = "entry_types"
 
 
 def replies_to(*models: type[Entry]) -> Callable[[ReplyT], ReplyT]:
-    """Mark a reply with the entries that it is to be called for: JoinedEntry, CommunicationEntry or both.
+    """Mark a reply with the entries that it is to be called for: any of JoinedEntry, CommunicationEntry, TurnEntry.
 
     Raises TypeError for any other model.
     """
     types = frozenset(kind for kind, model in _MODELS.items() if model in models)
     if len(types) != len(models) or not types:
-        raise TypeError("replies_to takes JoinedEntry and CommunicationEntry, each at most once")
+        raise TypeError("replies_to takes JoinedEntry, CommunicationEntry and TurnEntry, each at most once")
 
     def mark(reply: ReplyT) -> ReplyT:
         setattr(reply, _TYPES, types)

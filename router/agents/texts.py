@@ -44,6 +44,7 @@ class ReplyOutcome(StrEnum):
     SILENT = "silent"  # the reply gave no text
     CANNOT_SEND = "channel cannot send"
     OPT_OUT = "opt-out keyword"  # Twilio has answered it, and refuses further messages after STOP
+    IN_TURN = "in-turn"  # the turn that it is part of is answered
     STALE = "stale-epoch"  # somebody else holds the conversation by now
 
 

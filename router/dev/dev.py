@@ -29,8 +29,8 @@ from router.process.supervisor import Supervisor, python_command
 from router.process.terminal import complain, show
 from router.sandbox import DEFAULT_CONFIGURATION_ID
 from router.settings.accounts_file import NO_FILE
+from router.settings.check_files import check_files
 from router.settings.environment import child_environment, own_environment, read_dotenv
-from router.settings.files import load_policy
 from router.settings.load import load
 from router.simulator.http import is_up
 from router.simulator.mail_keys import make_key, public_text, read_key, write_key
@@ -129,7 +129,7 @@ class _StartError(Exception):
 
 async def _run(options: DevOptions, stack: AsyncExitStack) -> int:
     environment = _make_environment(options)
-    load_policy(load(environment=child_environment(environment | {"REDIS_URL": ""})))  # raises before anything starts
+    check_files(load(environment=child_environment(environment | {"REDIS_URL": ""})))  # raises before anything starts
     show("starting: ", end="")
     environment["REDIS_URL"] = await _start_redis(options, stack)
     settings = load(environment=child_environment(environment))

@@ -16,7 +16,7 @@ from router.core.keys import Target
 from router.core.routing.command_inputs import input_of
 from router.core.routing.commands import Finish, OfferCommand, PresenceCommand, RequestHandoff, Say, read_command
 from router.core.routing.holding import Why
-from router.core.routing.wishes import AgentCard
+from router.core.routing.wishes import card_of
 from router.logs import log
 from router.streams.delivery import Done, Later, Poison
 from router.worker.floor import RacesLostError
@@ -169,14 +169,7 @@ class Commander:
         if command.type == "agent.offline":
             await self._desk.leave(data.agent)
         else:
-            card = AgentCard(
-                member.identity,
-                member.name,
-                member.capacity,
-                member.skills if data.skills is None else data.skills,
-                member.channels if data.channels is None else data.channels,
-                member.wrap_up,
-            )
+            card = card_of(member, data.skills, data.channels)
             until = _time_of(delivery) // 1000 + data.life * 1000
             await self._desk.arrive(card, until, is_away=command.type == "agent.away")
         self._wake()

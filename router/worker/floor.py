@@ -1,4 +1,4 @@
-"""Applies inputs to the floor of conversations, and makes the desk agree.
+"""Applies inputs to the floor of conversations, makes the desk agree, and publishes turns that are ready.
 
 The holder is decided in the conversation's partition, by one commit. Then the desk in partition 0 is told what the
 conversation wants, and may answer with an agent, who is offered the conversation by another commit. A process that dies
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from router.core.events import COMMANDS_SOURCE, Cause
 from router.core.ledger.floor import holding_of
-from router.core.ledger.marker import Claim
+from router.core.ledger.marker import HOLDING_FIELD, Claim
+from router.core.ledger.turns import next_turn, publish_turns
 from router.core.routing.holding import Why
 from router.core.routing.inputs import GetPlace, LosePlace
 from router.core.routing.journal import MAX_AGENTS, show_looked_for, write_line
@@ -137,6 +138,13 @@ class FloorPath:
         for _ in range(_RACES):
             ledger = await self._store.read_whole(account_id, conversation_id)
             holding = holding_of(ledger)
+            if publish_turns(ledger, self.now):
+                ledger.wake_at = self.now + TIMER_LEASE
+                await self._commit(ledger)
+                continue
+            if holding is not None and ledger.get(HOLDING_FIELD) is None:  # it has turns, and the desk never knew it
+                await self._timers.set(account_id, conversation_id, ledger.revision, next_turn(ledger))
+                return
             given = due_now(holding, self._team(), self.now) if holding is not None else None
             if holding is None or given is None:
                 await self.settle(ledger, holding)
@@ -166,7 +174,8 @@ class FloorPath:
             given = self._answered(holding, answer)
             if given is None:
                 await self._tell_waiting(ledger, holding, answer)
-                due = next_due(holding, self._team(), self.now)
+                times = (next_due(holding, self._team(), self.now), next_turn(ledger))
+                due = min((time for time in times if time is not None), default=None)
                 await self._timers.set(account_id, conversation_id, revision, due)
                 return
             ledger = await self._store.read_whole(account_id, conversation_id)

@@ -15,7 +15,7 @@ from router.core.entries import EntryParticipant
 from router.core.keys import COMMANDER
 from router.core.routing.commands import COMMANDS, HolderCommand, Say
 from router.core.routing.holding import Why
-from router.core.routing.wishes import channel_of
+from router.core.routing.wishes import cards_to_enroll, channel_of
 from router.logs import log
 from router.process.apis import make_limits, make_replication
 from router.streams.consuming.consumer import StreamConsumer
@@ -126,13 +126,16 @@ class Actions:
 class People:
     """The commander and its loop, beside the resolver of the same process."""
 
-    def __init__(self, commander: StreamConsumer, loop: FloorLoop) -> None:
+    def __init__(self, commander: StreamConsumer, loop: FloorLoop, desk: Desk, team: Team) -> None:
         self._commander = commander
         self._loop = loop
+        self._desk = desk
+        self._team = team
 
     @contextlib.asynccontextmanager
     async def running(self, beside: StreamConsumer) -> AsyncIterator[None]:
         """Serve people while the block runs; `beside` fails if this does."""
+        await self._desk.enroll(cards_to_enroll(self._team))
         async with self._commander.running():
             self._commander.run_beside(self._loop.run(), "floor")
             beside.run_beside(self._watch(), "commander")
@@ -179,4 +182,4 @@ def make_people(settings: Settings, redis: Redis, *, store: Store, apis: Apis, c
         subject=command_subject,
         on_result=lambda result: metrics.count("router_attempts", COMMANDER, result),
     )
-    return People(consumer, loop)
+    return People(consumer, loop, desk, team)

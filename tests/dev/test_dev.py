@@ -55,14 +55,17 @@ def test_a_second_run_in_the_same_state_directory_works(tmp_path):
 
 
 def test_wrong_routing_stops_the_start_and_says_where(tmp_path):
-    """A misspelt key is reported with file and line, and the process ends."""
+    """Mistakes in rules, queues and people are reported with file and line, all at once, before anything starts."""
     config = tmp_path / "config"
     config.mkdir()
-    (config / "routing.toml").write_text('[default]\ntarget = "ai-agent"\n[[rule]]\nname = "x"\ntraget = "ignore"\n')
+    rules = '[default]\ntarget = "ai-agent"\n[[rule]]\nname = "x"\ntraget = "ignore"\n'
+    (config / "routing.toml").write_text(f'{rules}[[queue]]\nname = "a"\nring = 0\n')
+    (config / "roster.toml").write_text('[[agent]]\nidentity = "dana"\nname = "Dana"\ncapacity = 0\n')
     process = launch_dev(tmp_path / "state", "--once", ROUTER_CONFIG_DIR=str(config))
     output, _ = process.communicate(timeout=scaled(90))
     assert process.returncode != 0
-    assert "routing.toml:5" in output, output
+    assert [part for part in ("routing.toml:5", "routing.toml:8", "roster.toml:4") if part not in output] == [], output
+    assert "starting" not in output
 
 
 def test_a_port_in_use_is_named(tmp_path, redis_url):

@@ -87,7 +87,7 @@ async def test_a_reply_is_called_for_the_entries_that_it_names():
 @pytest.mark.parametrize("models", [(), (Entry,), (JoinedEntry, JoinedEntry), (CommunicationEntry, Entry)], ids=str)
 def test_replies_to_refuses_other_entries(models):
     """A wrong model is an error at the decorator, not an agent that stays silent."""
-    with pytest.raises(TypeError, match="JoinedEntry and CommunicationEntry"):
+    with pytest.raises(TypeError, match="JoinedEntry, CommunicationEntry and TurnEntry"):
         replies_to(*models)
 
 

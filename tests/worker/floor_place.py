@@ -39,9 +39,10 @@ class Place:
     number: int = 0
     spoken: list = field(default_factory=list)
     notices: dict = field(default_factory=dict)
+    kind: type[Store] = Store
 
     def __post_init__(self):
-        self.store = Store(self.redis, self.keys, marker_ttl=5000, clock=lambda: self.now * 1000)
+        self.store = self.kind(self.redis, self.keys, marker_ttl=5000, clock=lambda: self.now * 1000)
         self.desk = Desk(self.redis, self.keys, clock=lambda: self.now)
         timers = Timers(self.redis, self.keys, clock=lambda: self.now)
         self.floor = FloorPath(

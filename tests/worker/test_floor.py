@@ -8,6 +8,7 @@ from router.core.events import Version
 from router.core.keys import Keys, Target
 from router.core.routing.queues import AcceptMode, Fallback, Queue
 from router.core.routing.team import Team, TeamMember
+from router.core.routing.wishes import cards_to_enroll
 from router.streams.delivery import Delivery, Done, Poison, StreamRef
 from tests.core.builders import CONVERSATION, make_conversation
 from tests.support.accounts import ACCOUNT
@@ -322,3 +323,15 @@ async def test_two_workers_refuse_a_command_at_once(place, monkeypatch):
     await asyncio.gather(*(place.send("handoff.request", "twice", **data) for _ in range(2)))
     heard = [await place.types(one) for one in Target]
     assert heard == [["participant.joined", "command.refused"], ["command.refused"]]
+
+
+async def test_a_queue_that_assigns_needs_no_presence(place):
+    """It keeps the ways of earlier releases: whoever is in the roster and has room gets the conversation."""
+    place.team = Team(PEOPLE, {"default": Queue(accept=AcceptMode.AUTOMATIC)})
+    await place.desk.enroll(cards_to_enroll(place.team))
+    await place.announce(Target.HUMAN_AGENT)
+    await place.loop.round()
+    changed = await place.last("holder.changed")
+    assert (changed.to.agent, changed.because, changed.epoch) == ("dana", "assigned", 1)
+    await place.later(100_000)
+    assert (await place.last("holder.changed")).epoch == 1

@@ -75,7 +75,7 @@ class Ledger(LedgerFields):
     is_committed: bool = False
     is_doubtful: bool = False
     is_closing: bool = False
-    #: ms since 1970: when the conversation's floor must be looked at again; None: as before.
+    #: ms since 1970: when the conversation's floor must be looked at again; None: as before (turns.WITH_TURN too).
     wake_at: int | None = None
     #: Lines for the journal of decisions (core.routing.journal).
     journal: list[str] = field(default_factory=list)
@@ -109,7 +109,7 @@ class Ledger(LedgerFields):
             return outcome  # for a further call: the stay continues
         stay = marker.stay + (0 if marker.is_present and not marker.is_announced else 1) if marker else 1
         is_first = self.get("target") is None
-        target = None if outcome else self._hold(fact.decision)
+        target = None if outcome else self.hold(fact.decision)
         was_ours = bool(marker and marker.is_ours)
         aliases = marker.aliases if marker else ()
         fresh = make_marker(
@@ -143,7 +143,7 @@ class Ledger(LedgerFields):
                 return Outcome(Result.IGNORED, f"its address is announced as {holder}")
         return None
 
-    def _hold(self, decision: Decision) -> str:
+    def hold(self, decision: Decision) -> str:
         """Return the conversation's target: the first decision is kept until it closes."""
         held = self.get("target")
         if held is None:
@@ -277,7 +277,12 @@ class Ledger(LedgerFields):
             skills=asking.skills,
             priority=asking.priority,
         )
-        customer = show_participant(fact.participant, account_id=self.account_id, conversation_id=self.conversation_id)
+        customer = show_participant(
+            fact.participant,
+            account_id=self.account_id,
+            conversation_id=self.conversation_id,
+            channel=fact.address.channel if fact.address else None,
+        )
         self._tell(open_floor(self, request, customer), fact.cause, 0)
         self.wake_at = now
 
@@ -312,13 +317,14 @@ class Ledger(LedgerFields):
             "target": str(self.get("target")),
             "reason": str(self.get("reason")),
             "account_id": self.account_id,
-            "conversation": self._conversation(),
+            "conversation": self.show_conversation(),
             "epoch": self.epoch,
             "cause": show_cause(cause),
             **fields,
         }
 
-    def _conversation(self) -> dict[str, str | None]:
+    def show_conversation(self) -> dict[str, str | None]:
+        """Return the conversation in the shape of EntryConversation."""
         return {
             "id": self.conversation_id,
             "configuration_id": self.get("configuration_id"),

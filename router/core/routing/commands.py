@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from router.core.errors import UnusableError
-from router.core.lenient_json import load_json
+from router.core.lenient_json import parse_json
 from router.core.policy import MAX_PRIORITY
-from router.core.routing.holding import MAX_CONTEXT, MAX_SUMMARY
+from router.core.routing.holding import MAX_CONTEXT, MAX_DEPTH, MAX_SUMMARY, measure_context
 from router.core.values import value
 
 if TYPE_CHECKING:
@@ -163,8 +162,8 @@ class Command:
 def read_command(fields: Mapping[bytes, bytes]) -> Command:
     """Read the fields of an entry; raises UnusableError, which says what is wrong with them."""
     try:
-        document = load_json(orjson.loads, fields.get(b"command", b""))
-    except (ValueError, RecursionError) as error:
+        document = parse_json(fields.get(b"command", b""))
+    except ValueError as error:
         raise UnusableError(f"the field 'command' is not JSON: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("data"), dict):
         raise UnusableError("the field 'command' is not a CloudEvent with an object as data")
@@ -183,7 +182,9 @@ def read_command(fields: Mapping[bytes, bytes]) -> Command:
     except ValidationError as error:
         raise UnusableError(f"{kind}: {_describe(error)}") from error
     if isinstance(data, RequestHandoff) and data.context is not None:
-        size = len(orjson.dumps(data.context))
+        size = measure_context(data.context)
+        if size is None:
+            raise UnusableError(f"{kind}: context: is nested deeper than {MAX_DEPTH} levels")
         if size > MAX_CONTEXT:
             raise UnusableError(f"{kind}: context: has {size} bytes of JSON, {MAX_CONTEXT} are allowed")
     return Command(kind, command_id, data, raw)

@@ -13,14 +13,14 @@ from router.core.policy import MAX_PRIORITY
 from router.core.routing.choice import Need
 from router.core.routing.holding import HandoffRequest, Why
 from router.core.routing.inputs import ExpireOffer, GiveUp, LapseHolder, LosePlace, Overflow
-from router.core.routing.queues import DEFAULT_QUEUE
+from router.core.routing.queues import DEFAULT_QUEUE, AcceptMode
 from router.core.routing.transitions import FOREIGN
 from router.core.values import value
 
 if TYPE_CHECKING:
     from router.core.routing.holding import Holding
     from router.core.routing.inputs import Input
-    from router.core.routing.team import Team
+    from router.core.routing.team import Team, TeamMember
 
 #: ms after which a queue with hours is looked at again, whether it has closed.
 _HOURS: Final = 60_000
@@ -54,6 +54,27 @@ class Wish:
     need: Need | None = None
     units: int | None = 1
     is_over: bool = False
+
+
+def cards_to_enroll(team: Team) -> list[AgentCard]:
+    """Return the people who need not tell their presence: all of them, if a queue assigns without asking."""
+    if all(queue.accept is not AcceptMode.AUTOMATIC for queue in team.queues.values()):
+        return []
+    return [card_of(member) for member in team.members.values()]
+
+
+def card_of(
+    member: TeamMember, skills: tuple[str, ...] | None = None, channels: tuple[str, ...] | None = None
+) -> AgentCard:
+    """Return what the desk is told of a person, who may have said other skills and channels for now."""
+    return AgentCard(
+        member.identity,
+        member.name,
+        member.capacity,
+        member.skills if skills is None else skills,
+        member.channels if channels is None else channels,
+        member.wrap_up,
+    )
 
 
 def channel_of(holding: Holding) -> str:
@@ -95,6 +116,7 @@ def _need(request: HandoffRequest, team: Team, holding: Holding, now: int) -> Ne
         last_agent=holding.last_agent,
         excluded=frozenset(excluded),
         missed=frozenset(request.missed),
+        is_automatic=queue.accept is AcceptMode.AUTOMATIC,
     )
 
 
