@@ -14,7 +14,7 @@ of a customer makes both entries, so a reply to both types answers it twice, unl
 plain function runs in a thread and may block. A reply is called once per entry, or again if the process dies before it
 returns; its text is kept. There is no time limit.
 
-A turn (docs/turns.md) has all that a customer said in one burst, where the routing rule has a `burst`. A reply to both
+A turn has all that a customer said in one burst, where the routing rule has a `burst`. A reply to both
 TurnEntry and CommunicationEntry gets each message once: in its turn where there are turns, by itself elsewhere.
 """
 
