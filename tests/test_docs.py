@@ -10,20 +10,21 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import orjson
 import pytest
 from pydantic import BaseModel
 
 from handlers.app import HANDLERS
+from handlers.replies import is_asked_for
 from router.__main__ import make_parser
 from router.core.addresses import Address, Channel
-from router.core.entries import DATA_TYPES, ClosedData, Entry, JoinedData
+from router.core.entries import DATA_TYPES, ClosedData, CommunicationData, Entry, JoinedData, TurnData
 from router.core.errors import PolicyError
 from router.core.events import SourceName
 from router.core.keys import Keys, Target
-from router.core.policy import Facts
+from router.core.policy import Burst, Facts
 from router.core.refused import REASONS
 from router.core.resources import ParticipantType
 from router.inbound.sources import SOURCES
@@ -231,7 +232,8 @@ def test_conditions_of_rules_are_those_of_the_loader():
     known = re.search(r"\(known: ([^)]*)\)", str(refused.value))
     rows = {row[0]: row[1] for row in table("conditions", "docs/settings.md")}
     asked = {row[0] for row in table("what rules ask for", "docs/settings.md")}
-    assert {*rows, *asked, "name", "target"} == set(known[1].split(", "))
+    others = {row[0] for row in table("keys of rules", "docs/settings.md")}
+    assert {*rows, *asked, *others} == set(known[1].split(", "))
     for word, values in {"source": SourceName, "channel": Channel, "participant_type": ParticipantType}.items():
         assert set(values) <= words(rows[word])
 
@@ -249,6 +251,15 @@ def test_tables_of_people_are_those_of_the_loader(name, model):
             assert rows[key] == (str(default).lower() if isinstance(default, bool | str) else f"{default:g}"), key
         else:
             assert rows[key] in {"none", "all", "always", "1, or all"}, key
+
+
+def test_example_of_a_burst_and_its_reply():
+    """The file of the example is read, and its function is called for turns and for communications."""
+    assert read_policy(example("burst", "docs/entries.md")).asking.burst == Burst(1.5, 8)
+    defined: dict[str, Any] = {}
+    exec(example("turns.py", "docs/entries.md"), defined)
+    types = [kind for kind in DATA_TYPES if is_asked_for(defined["reply"], kind)]
+    assert types == [CommunicationData.type, TurnData.type]
 
 
 def test_example_rule_decides_as_the_readme_says():

@@ -240,8 +240,16 @@ def show_customer(
     }
 
 
-def show_participant(participant: Participant, *, account_id: str, conversation_id: str) -> dict[str, Any]:
-    """Return a participant in the shape of EntryParticipant; what it omits comes from its conversation."""
+def show_participant(
+    participant: Participant, *, account_id: str, conversation_id: str, channel: str | None = None
+) -> dict[str, Any]:
+    """Return a participant in the shape of EntryParticipant; what it omits comes from its conversation.
+
+    Addresses on `channel` come first.
+    """
+    addresses = participant.addresses
+    if channel is not None:
+        addresses = tuple(sorted(addresses, key=lambda one: one.channel != channel))
     return {
         "id": participant.id,
         "conversation_id": participant.conversation_id or conversation_id,
@@ -250,8 +258,7 @@ def show_participant(participant: Participant, *, account_id: str, conversation_
         "type": participant.type,
         "profile_id": participant.profile_id,
         "addresses": [
-            {"channel": one.channel, "address": one.address, "channel_id": one.channel_id}
-            for one in participant.addresses
+            {"channel": one.channel, "address": one.address, "channel_id": one.channel_id} for one in addresses
         ],
         "created_at": participant.created_at,
         "updated_at": participant.updated_at,

@@ -295,7 +295,8 @@ class CallReported:
     """Twilio reported an inbound call that comes in, continues, or is over (`is_over`), by its CallStatus.
 
     `customer` is None if the caller withheld the number, `recipient` if an app called no number. No webhook names the
-    call's conversation: Twilio opens it, with the CallSid as `channelId`.
+    call's conversation: Twilio opens it, with the CallSid as `channelId`. `handoff` is HandoffData as it came if the AI
+    agent hands the caller over, empty if its session failed without any, None if neither is so.
     """
 
     cause: Cause
@@ -305,6 +306,7 @@ class CallReported:
     recipient: Address | None = None
     customer: Address | None = None
     is_over: bool = False
+    handoff: str | None = None
 
 
 @value

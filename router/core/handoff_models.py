@@ -105,6 +105,10 @@ class TurnData(ParticipantData):
 
     type: ClassVar[str] = "turn.ready"
     communications: tuple[EntryCommunication, ...]
+    opt_out: str | None = Field(
+        default=None,
+        description="STOP if it ends the turn, or STOP, START or HELP if there is nothing else: do not answer",
+    )
 
 
 class EntryCommand(Model):

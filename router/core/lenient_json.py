@@ -6,6 +6,8 @@ https://www.rfc-editor.org/rfc/rfc8259#section-8.2
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 _ESCAPE: Final = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
 )
+
+#: More digits than a whole number of 64 bits has, and the bound of a signed one.
+_DIGITS: Final = 21
+_WORD: Final = 1 << 63
 
 
 def load_json(loads: Callable[[bytes | str], Any], text: bytes | str) -> Any:
@@ -33,3 +39,28 @@ def replace_broken(text: bytes | str) -> str:
     """Return JSON with U+FFFD for each byte that is not UTF-8 and each half of a surrogate pair."""
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     return _ESCAPE.sub(lambda match: r"\ufffd" if match[1] else match[0], raw.decode("utf-8", "replace"))
+
+
+def parse_json(text: bytes | str) -> Any:
+    """Return what JSON means, with U+FFFD for each broken character; for rare documents, without a library.
+
+    Raises ValueError if it is not JSON, is nested too deep, or has a number beyond a double. A whole number of more
+    than 64 bits is read as a float, since no other reader takes it.
+    """
+    try:
+        return json.loads(
+            replace_broken(text), parse_constant=_read_float, parse_float=_read_float, parse_int=_read_integer
+        )
+    except RecursionError as error:
+        raise ValueError("is nested too deep") from error
+
+
+def _read_float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is no number of JSON")
+    return number
+
+
+def _read_integer(text: str) -> float:
+    return int(text) if len(text) < _DIGITS and -_WORD <= int(text) < _WORD else _read_float(text)

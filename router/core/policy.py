@@ -39,16 +39,31 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class Burst:
+    """When a turn ends: once the customer has been `quiet` for so many seconds, at most `most` after it began."""
+
+    quiet: float
+    most: float
+
+
+@dataclass(frozen=True, slots=True)
 class Asking:
-    """What a rule asks for, if its target is people: a queue ("" is the default one), skills, a priority from 0."""
+    """What a rule asks for: if its target is people, a queue ("" is the default one), skills, a priority from 0.
+
+    With a `burst` the holder, whoever it is, gets what the customer says in turns as well.
+    """
 
     queue: str = ""
     skills: tuple[str, ...] = ()
     priority: int = 0
+    burst: Burst | None = None
 
 
 #: The highest priority of a request for a person.
 MAX_PRIORITY: Final = 999
+#: Seconds: the shortest `quiet` and the longest `most` of a burst.
+MIN_QUIET: Final = 0.1
+MAX_BURST: Final = 300
 _NOTHING: Final = Asking()
 
 
@@ -163,6 +178,12 @@ class Policy:
     default: Target | None
     rules: tuple[Rule, ...] = field(default=())
     asking: Asking = _NOTHING
+    #: Whether any conversation has turns; without, nothing is read or kept for them.
+    has_bursts: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        askings = (self.asking, *(rule.asking for rule in self.rules))
+        object.__setattr__(self, "has_bursts", any(one.burst is not None for one in askings))
 
     def decide(self, facts: Facts) -> Decision:
         """Return the decision for `facts`. Total: there always is one, and it names its rule."""

@@ -14,6 +14,7 @@ UPDATED: Final = "participant.updated"
 LEFT: Final = "participant.left"
 CLOSED: Final = "conversation.closed"
 SAID: Final = "communication.received"
+REQUESTED: Final = "handoff.requested"
 #: The event changes what is remembered, and nothing is published.
 NOTED: Final = ("noted",)
 #: The event is disregarded by name; log and metrics give the reason.

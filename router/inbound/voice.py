@@ -18,7 +18,7 @@ from router.core.errors import UnreadableError
 from router.core.events import CallReported, Cause, Disregarded, Event, Identity, InboundEntry, SourceName
 from router.core.signing.form import parse_form
 from router.inbound.callbacks import ROW, identify_callback, is_marked, normalize_callback, read_callback
-from router.inbound.rows import IGNORED, JOINED, LEFT, EventTypeRow
+from router.inbound.rows import IGNORED, JOINED, LEFT, REQUESTED, EventTypeRow
 from router.inbound.webhook import Piece, require
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ ROWS: Final = (
         EventTypeRow(f"call.{status}", (JOINED,), "once Twilio has put the call into a conversation")
         for status in ("queued", "initiated", "ringing", "in-progress")
     ),
+    EventTypeRow("call.in-progress", (REQUESTED,), "once by webhook", kind="the AI agent hands over, or has failed"),
     *(
         EventTypeRow(f"call.{status}", (LEFT,), "unless the caller stays on another channel")
         for status in ("completed", "busy", "failed", "no-answer", "canceled")
@@ -173,6 +174,7 @@ def normalize(entry: InboundEntry) -> Event:
         recipient=call.ours,
         customer=call.customer,
         is_over=call.is_over,
+        handoff=call.handoff_data if call.is_handoff else None,
     )
 
 

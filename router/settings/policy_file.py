@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from router.core.addresses import Channel
 from router.core.errors import PolicyError
@@ -16,7 +16,17 @@ from router.core.events import SourceName
 from router.core.hours_table import HoursReader
 from router.core.ids import SID_DIGITS
 from router.core.keys import Target
-from router.core.policy import MAX_PRIORITY, Asking, Policy, Rule, canonical_recipient, covers
+from router.core.policy import (
+    MAX_BURST,
+    MAX_PRIORITY,
+    MIN_QUIET,
+    Asking,
+    Burst,
+    Policy,
+    Rule,
+    canonical_recipient,
+    covers,
+)
 from router.core.resources import ParticipantType
 from router.settings.toml_lines import TomlLines, parse_toml
 
@@ -37,7 +47,9 @@ _WORDS: Final[dict[str, tuple[str, tuple[str, ...] | None]]] = {
 }
 #: What a rule, or the default, may ask for if its target is people (core.routing).
 _ASKING: Final = frozenset({"queue", "skills", "priority"})
-_RULE_KEYS: Final = frozenset({"name", "target", "hours", *_WORDS, *_ASKING})
+_RULE_KEYS: Final = frozenset({"name", "target", "hours", "burst", *_WORDS, *_ASKING})
+_DEFAULT_KEYS: Final = frozenset({"target", "burst", *_ASKING})
+_BURST_KEYS: Final = frozenset({"quiet", "most"})
 #: Tables that settings.team_file reads.
 _OTHER_TABLES: Final = frozenset({"queue", "people"})
 _ACCOUNT: Final = re.compile(f"AC{SID_DIGITS}")
@@ -77,8 +89,8 @@ class _PolicyReader(TomlLines):
         if not isinstance(table, dict) or "target" not in table:
             self.report(line, "the default is missing: write [default] with target = one of " + ", ".join(_TARGETS))
             return None
-        for key in sorted(table.keys() - {"target"} - _ASKING):
-            known = ", ".join(sorted({"target", *_ASKING}))
+        for key in sorted(table.keys() - _DEFAULT_KEYS):
+            known = ", ".join(sorted(_DEFAULT_KEYS))
             self.report(self.find(key, line), f"unknown key '{key}' in [default] (known: {known})")
         return self.target(table["target"], self.find("target", line))
 
@@ -125,7 +137,30 @@ class _PolicyReader(TomlLines):
             for key in sorted(_ASKING & table.keys()):
                 reason = f"{key} is for the target {Target.HUMAN_AGENT}: an AI agent asks for people by a command"
                 self.report(self.find(key, line), reason)
-        return Asking(str(queue), tuple(skills), priority)
+        return Asking(str(queue), tuple(skills), priority, self.burst(table, line))
+
+    def burst(self, table: dict[str, Any], line: int) -> Burst | None:
+        """Return a table's burst, None if it has none or a wrong one."""
+        burst = table.get("burst")
+        if burst is None:
+            return None
+        line = self.find("burst", line)
+        if not isinstance(burst, dict):
+            self.report(line, f"burst must be a table such as {{ quiet = 1.5, most = 8 }}, not {burst!r}")
+            return None
+        for key in sorted(burst.keys() - _BURST_KEYS):
+            self.report(line, f"unknown key '{key}' in burst (known: {', '.join(sorted(_BURST_KEYS))})")
+        if table.get("target") == IGNORE:
+            self.report(line, f"burst is for participants who have a target, not for {IGNORE}")
+        quiet, most = burst.get("quiet"), burst.get("most")
+        if not (_is_seconds(quiet) and _is_seconds(most)):
+            self.report(line, "burst needs quiet and most, both in seconds")
+        elif not MIN_QUIET <= quiet <= most <= MAX_BURST:
+            limits = f"{MIN_QUIET} <= quiet <= most <= {MAX_BURST}"
+            self.report(line, f"burst must have {limits} (seconds), not quiet = {quiet}, most = {most}")
+        else:
+            return Burst(float(quiet), float(most))
+        return None
 
     def values(
         self, word: str, value: Any, allowed: tuple[str, ...] | None, line: int
@@ -167,3 +202,7 @@ class _PolicyReader(TomlLines):
                     reason = f"the rule '{earlier.name}' on line {earlier.line} matches everything that it could match"
                     self.report(later.line, f"the rule '{later.name}' can never decide: {reason}")
                     break
+
+
+def _is_seconds(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

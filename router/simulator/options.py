@@ -27,6 +27,7 @@ _EXAMPLES: Final = """\
   simulate whatsapp --both; simulate whatsapp --bsuid-only
                                                          one user, first with the phone and then without
   simulate voice; simulate voice --status completed      a call, and its end
+  simulate voice --handoff-data '{"reason": "billing"}'  the AI agent hands the same call over to people
   simulate email --subject Order --attachment order.pdf  a mail with an attachment
 """
 
@@ -44,7 +45,10 @@ def add_simulate_options(parser: argparse.ArgumentParser) -> None:
         "--sid", help="MessageSid, CallSid or Message-ID (default: a digest, so the same command sends a duplicate)"
     )
     parser.add_argument("--new", action="store_true", help="a fresh SID: another message with the same text")
-    parser.add_argument("--status", default="ringing", help="calls: the CallStatus, for example completed")
+    states = parser.add_mutually_exclusive_group()
+    states.add_argument("--status", default="ringing", help="calls: the CallStatus, for example completed")
+    states.add_argument("--handoff-data", metavar="TEXT", help="calls: the AI agent hands the caller over with this")
+    states.add_argument("--session-failed", action="store_true", help="calls: the AI agent's session has failed")
     parser.add_argument("--anonymous", action="store_true", help="calls: the caller withholds the number")
     parser.add_argument("--subject", default="Hello", help="email: its subject")
     parser.add_argument("--raw", action="store_true", help="email: posted whole, as with `send_raw`, instead of parsed")

@@ -65,6 +65,22 @@ def call_status(status: str, *, account_sid: str, sender: str, recipient: str, s
     return call(account_sid=account_sid, sender=sender, recipient=recipient, sid=sid, status=status, **progress)
 
 
+def session_end(
+    *, account_sid: str, sender: str, recipient: str, sid: str, handoff_data: str | None = None
+) -> SimulatedWebhook:
+    """Return the request to the `action` of a `<Connect>` once the AI agent's session is over, while the call goes on.
+
+    The agent hands the caller over with `handoff_data`; without, its session has failed. Parameters:
+    https://www.twilio.com/docs/voice/twiml/connect/conversationrelay
+    """
+    ended = {"SessionId": f"VX{sid[2:]}", "SessionDuration": "31"}
+    if handoff_data is None:
+        ended |= {"SessionStatus": "failed", "ErrorCode": "64105", "ErrorMessage": "WebSocket Ended"}
+    else:
+        ended |= {"SessionStatus": "ended", "HandoffData": handoff_data}
+    return call(account_sid=account_sid, sender=sender, recipient=recipient, sid=sid, status="in-progress", **ended)
+
+
 def read_attachment(twiml: bytes) -> dict[str, str] | None:
     """Return `conversationConfiguration` and `conversationId` of the first element that has either, or None."""
     try:

@@ -1,4 +1,7 @@
-"""`simulate voice`: the webhook of one state of a call and, with a sandbox, Twilio's execution of the response."""
+"""`simulate voice`: the webhook of one state of a call and, with a sandbox, Twilio's execution of the response.
+
+With `--handoff-data` or `--session-failed` it is the request that follows on the AI agent's session in the same call.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from router.core.calls import OVER
-from router.simulator.voice import ANONYMOUS, attach_call, call, call_sid, call_status, read_attachment
+from router.simulator.voice import ANONYMOUS, attach_call, call, call_sid, call_status, read_attachment, session_end
 
 if TYPE_CHECKING:
     import argparse
@@ -22,10 +25,11 @@ def make_call(arguments: argparse.Namespace, account_sid: str) -> SimulatedWebho
     sender = ANONYMOUS if arguments.anonymous else arguments.sender
     salt = secrets.token_hex(8) if arguments.new else ""
     sid = arguments.sid or call_sid(sender, arguments.recipient, salt)
+    ends = {"account_sid": account_sid, "sender": sender, "recipient": arguments.recipient, "sid": sid}
+    if arguments.session_failed or arguments.handoff_data is not None:
+        return session_end(**ends, handoff_data=arguments.handoff_data)
     build = call if arguments.status == "ringing" else call_status
-    return build(
-        status=arguments.status, account_sid=account_sid, sender=sender, recipient=arguments.recipient, sid=sid
-    )
+    return build(status=arguments.status, **ends)
 
 
 async def follow_call(environment: Mapping[str, str], webhook: SimulatedWebhook, twiml: bytes) -> str:

@@ -32,6 +32,7 @@ from router.streams.delivery import Delivery, StreamRef
 from router.streams.store.ledgers import Store
 from router.streams.store.recent import Pace, Recent
 from router.streams.store.trim import Trimmer
+from router.streams.store.turns import TurnStore
 from router.worker.account_cache import AccountCache
 from router.worker.batches import BatchPath
 from router.worker.calls import CallPath
@@ -97,11 +98,17 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
     return consumer
 
 
-def make_store(settings: Settings, redis: Redis, clock: Callable[[], int], recent: Recent | None = None) -> Store:
-    """Return the store of ledgers; with `recent`, each commit marks its conversation as active there."""
+def make_store(
+    settings: Settings, redis: Redis, clock: Callable[[], int], recent: Recent | None = None, *, has_turns: bool
+) -> Store:
+    """Return the store of ledgers; with `recent`, each commit marks its conversation as active there.
+
+    `has_turns`: the policy has bursts.
+    """
     replication = make_replication(settings)
     redis = redis if replication.replicas else make_gathering_client(redis)  # with replicas each commit waits for them
-    return Store(
+    kind = TurnStore if has_turns else Store
+    return kind(
         redis, settings.keys, marker_ttl=settings.marker_ttl, recent=recent, replication=replication, clock=clock
     )
 
@@ -128,7 +135,7 @@ def make_trimmer(settings: Settings, redis: Redis, clock: RedisClock) -> Trimmer
 def make_reconciler(settings: Settings, redis: Redis, resolver: Resolver, recent: Recent, apis: Apis) -> Reconciler:
     """Return the reconciler that runs beside `resolver`; the resolver's commits must be noted in `recent`."""
     return Reconciler(
-        store=make_store(settings, redis, resolver.rules.clock),
+        store=make_store(settings, redis, resolver.rules.clock, has_turns=isinstance(resolver.store, TurnStore)),
         recent=recent,
         pace=Pace(redis, settings.keys, calls=settings.reconcile_calls, clock=resolver.rules.clock),
         apis=apis,
@@ -153,7 +160,7 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
             warn_of_doubled_calls(configurations)
         recent = make_recent(settings, redis, clock)
         resolver = Resolver(
-            store=make_store(settings, redis, clock, recent),
+            store=make_store(settings, redis, clock, recent, has_turns=policy.has_bursts),
             clock=clock,
             api_ahead=lambda account_id: apis.ahead_of(account_id, clock),
             apis=apis,

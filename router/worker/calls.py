@@ -88,8 +88,11 @@ class CallPath:
             ledger = await self._read(work, record.conversation_id, record.participant, event)
             marker = ledger.marker(record.participant.id)
             if marker is not None and marker.is_announced and not await self._goes_on(work, event, ledger):
-                work.ledger = ledger
-                return Outcome(Result.KNOWN, "its caller is announced")
+                if event.handoff is not None and not ledger.is_closed:
+                    return Resolved(record.conversation_id, record.participant, "found")
+                if event.handoff is None or _was_open(work, ledger):
+                    work.ledger = ledger
+                    return Outcome(Result.KNOWN, "its caller is announced")
         # A participant that Twilio adds at our number from now on is our side: its callback must not announce it.
         if event.recipient is not None:
             await self._accounts.add_own(work.account_id, event.recipient)
@@ -100,8 +103,7 @@ class CallPath:
 
     async def _goes_on(self, work: AnyWork, event: CallReported, ledger: Ledger) -> bool:
         """Return whether the call's conversation closed during the call, and the call is in the next one by now."""
-        closed_at = ledger.closed_at
-        if closed_at is None or work.entry.appended_at < closed_at:
+        if _was_open(work, ledger):
             return False
         return isinstance(await self._find(work, event), Resolved)
 
@@ -177,6 +179,12 @@ class CallPath:
         if isinstance(outcome, Unusable):
             return to_verdict(outcome)
         raise TypeError(f"the resolution of a call returned {type(outcome).__name__}")
+
+
+def _was_open(work: AnyWork, ledger: Ledger) -> bool:
+    """Return whether a conversation was open when the event came in, as far as is known."""
+    closed_at = ledger.closed_at
+    return closed_at is None or work.entry.appended_at < closed_at
 
 
 def _fields(participant: Participant, event: CallReported) -> list[str]:

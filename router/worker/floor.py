@@ -1,4 +1,4 @@
-"""Applies inputs to the floor of conversations, and makes the desk agree.
+"""Applies inputs to the floor of conversations, makes the desk agree, and publishes turns that are ready.
 
 The holder is decided in the conversation's partition, by one commit. Then the desk in partition 0 is told what the
 conversation wants, and may answer with an agent, who is offered the conversation by another commit. A process that dies
@@ -10,14 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from router.core.events import COMMANDS_SOURCE, Cause
-from router.core.ledger.floor import holding_of
-from router.core.ledger.marker import Claim
+from router.core.ledger.floor import holding_of, is_of_earlier_release
+from router.core.ledger.marker import HOLDING_FIELD, Claim
+from router.core.ledger.turns import next_turn, publish_turns
 from router.core.routing.holding import Why
 from router.core.routing.inputs import GetPlace, LosePlace
 from router.core.routing.journal import MAX_AGENTS, show_looked_for, write_line
 from router.core.routing.notices import notice_of
 from router.core.routing.queues import AcceptMode
-from router.core.routing.wishes import Wish, due_now, next_due, wish_of
+from router.core.routing.wishes import Wish, ask_if_nobody_is, due_now, next_due, wish_of
 from router.logs import log
 from router.streams.store.timers import TIMER_LEASE
 
@@ -104,7 +105,7 @@ class FloorPath:
         """
         for _ in range(_RACES):
             ledger = await self._store.read_whole(account_id, conversation_id)
-            holding = holding_of(ledger)
+            holding = holding_of(ledger, self._team())
             if command_id is not None and await self._is_known(account_id, conversation_id, command_id):
                 await self.settle(ledger, holding)
                 return FloorResult(epoch=ledger.epoch, is_repeated=True, holding=holding)
@@ -115,24 +116,42 @@ class FloorPath:
                 refused, holding = step.refused, step.holding
                 self._note(ledger, step, given, cause)
             if refused is not None:
-                if on_refused is not None:
-                    on_refused(ledger, refused)
+                self._refuse(ledger, refused, on_refused)
             elif ledger.changes:
                 ledger.wake_at = self.now + TIMER_LEASE
-            if command_id is not None and ledger.entries:
-                ledger.claims[ledger.entries[0].id] = Claim((_command(command_id),), COMMAND_LIFE)
+            if command_id is not None:
+                _claim(ledger, command_id)
             if await self._commit(ledger):
                 if refused is None:
                     await self.settle(ledger, holding)
                 return FloorResult(refused, ledger.epoch, holding=holding)
         raise RacesLostError("other workers keep changing the conversation")
 
+    async def find(self, account_id: str, conversation_id: str) -> FloorResult:
+        """Return the floor of a conversation as the result of a command that was applied before."""
+        ledger = await self._store.read_whole(account_id, conversation_id)
+        return FloorResult(epoch=ledger.epoch, is_repeated=True, holding=holding_of(ledger, self._team()))
+
+    def _refuse(self, ledger: Ledger, why: Why, on_refused: Callable[[Ledger, Why], None] | None) -> None:
+        if on_refused is not None:
+            on_refused(ledger, why)
+        if is_of_earlier_release(ledger):
+            ledger.wake_at = self.now  # the command is the first sign that somebody may have to be asked
+
     async def look(self, account_id: str, conversation_id: str) -> None:
         """Do what is due in a conversation, then make the desk agree. Raises as `apply`."""
         for _ in range(_RACES):
             ledger = await self._store.read_whole(account_id, conversation_id)
-            holding = holding_of(ledger)
-            given = due_now(holding, self._team(), self.now) if holding is not None else None
+            holding = holding_of(ledger, self._team())
+            if publish_turns(ledger, self.now):
+                ledger.wake_at = self.now + TIMER_LEASE
+                await self._commit(ledger)
+                continue
+            has_floor = ledger.get(HOLDING_FIELD) is not None or is_of_earlier_release(ledger)
+            if holding is not None and not has_floor:  # it has turns, and the desk never knew it
+                await self._timers.set(account_id, conversation_id, ledger.revision, next_turn(ledger))
+                return
+            given = self._due(ledger, holding) if holding is not None else None
             if holding is None or given is None:
                 await self.settle(ledger, holding)
                 return
@@ -144,6 +163,12 @@ class FloorPath:
             self._note(ledger, step, given, cause)
             ledger.wake_at = self.now + TIMER_LEASE
             await self._commit(ledger)
+
+    def _due(self, ledger: Ledger, holding: Holding) -> Input | None:
+        """Return the input that is due in a conversation."""
+        home, reason = f"{ledger.account_id}/{ledger.conversation_id}", str(ledger.get("reason"))
+        unasked = ask_if_nobody_is(holding, home, reason, self.now)
+        return unasked or due_now(holding, self._team(), self.now)
 
     async def settle(self, ledger: Ledger, holding: Holding | None) -> None:
         """Make the desk agree with a committed floor, offer the conversation if that finds an agent, set the timer."""
@@ -161,7 +186,8 @@ class FloorPath:
             given = self._answered(holding, answer)
             if given is None:
                 await self._tell_waiting(ledger, holding, answer)
-                due = next_due(holding, self._team(), self.now)
+                times = (next_due(holding, self._team(), self.now), next_turn(ledger))
+                due = min((time for time in times if time is not None), default=None)
                 await self._timers.set(account_id, conversation_id, revision, due)
                 return
             ledger = await self._store.read_whole(account_id, conversation_id)
@@ -242,5 +268,11 @@ def _revision(ledger: Ledger) -> int:
     return ledger.revision + 1 if ledger.is_committed and ledger.changes else ledger.revision
 
 
-def _command(command_id: str) -> str:
-    return f"command:{command_id}"
+def _claim(ledger: Ledger, command_id: str) -> None:
+    """Publish what a command brings about once by its id. A claim leaves out one entry, so each entry has its own."""
+    for number, entry in enumerate(ledger.entries):
+        ledger.claims[entry.id] = Claim((_command(command_id, number),), COMMAND_LIFE)
+
+
+def _command(command_id: str, number: int = 0) -> str:
+    return f"command:{command_id}" + (f" {number}" if number else "")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from router import metrics
-from router.agents.effects import Effects, NotYetError, Ticket
+from router.agents.effects import Effects, NotYetError, ReplyOutcome, Ticket
 from router.agents.joiners import Joiners
+from router.agents.joins import JoinOutcome
 from router.agents.people import PersonActions
 from router.core.entries import EntryParticipant
 from router.core.keys import COMMANDER
 from router.core.routing.commands import COMMANDS, HolderCommand, Say
-from router.core.routing.wishes import channel_of, own_agent
+from router.core.routing.holding import Why
+from router.core.routing.wishes import cards_to_enroll, channel_of
 from router.logs import log
 from router.process.apis import make_limits, make_replication
 from router.streams.consuming.consumer import StreamConsumer
@@ -26,6 +28,7 @@ from router.worker.floor_loop import FloorLoop
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from router.agents.effects import Effect
     from router.core.keys import Keys
     from router.core.ledger.ledger import Ledger
     from router.core.routing.commands import Command
@@ -37,6 +40,16 @@ if TYPE_CHECKING:
     from router.streams.client.connection import Redis
     from router.streams.delivery import Delivery, Verdict
     from router.streams.store.ledgers import Store
+
+
+#: What became of a text that is the customer's, by a ReplyOutcome.
+_SENT: Final = frozenset({ReplyOutcome.SENT, ReplyOutcome.FOUND})
+#: The refusals that answer a text which was not sent, by a ReplyOutcome or a JoinOutcome.
+_REFUSALS: Final[dict[str, Why]] = {
+    ReplyOutcome.STALE: Why.STALE_EPOCH,
+    JoinOutcome.CLOSED: Why.CLOSED,
+    JoinOutcome.GONE: Why.CLOSED,
+}
 
 
 class Actions:
@@ -58,13 +71,18 @@ class Actions:
         self._keys = keys
         self._team = team
 
-    async def say(self, command: Command, account_id: str, delivery: Delivery, holding: Holding) -> Verdict:
+    async def is_begun(self, command: Command) -> bool:
+        """Tell whether the command was accepted before, and its text may have been sent, or the conversation closed."""
+        step = "say" if isinstance(command.data, Say) else "close"
+        return await self._effect(command).is_begun(step)
+
+    async def say(self, command: Command, account_id: str, delivery: Delivery, holding: Holding) -> Verdict | Why:
         """Send a text of the agent who holds."""
         data = command.data
-        if not isinstance(data, Say) or holding.customer is None:
-            return Done()
+        if not isinstance(data, Say) or holding.customer is None or data.agent not in self._team.members:
+            return Why.CANNOT_SEND
         customer = EntryParticipant.model_validate(holding.customer)
-        effect = self._effects.of(self._keys.partition_of(data.conversation), command.id)
+        effect = self._effect(command)
         ticket = Ticket(account_id, data.conversation, data.epoch)
         said_at = int(delivery.entry_id.partition("-")[0]) * 1000
         ledger = await self._store.read_whole(account_id, data.conversation)
@@ -74,7 +92,7 @@ class Actions:
         except NotYetError as error:
             return Later(str(error), error.delay, is_unsure=True, is_usual=True)
         log("command.sent", id=command.id, conversation=data.conversation, agent=data.agent, result=how)
-        return Done()
+        return Done() if how in _SENT else _REFUSALS.get(how, Why.CANNOT_SEND)
 
     async def notify(self, ledger: Ledger, holding: Holding, name: str, text: str) -> None:
         """Tell a customer who waits something, once by `name`; raises what can be tried again."""
@@ -89,25 +107,34 @@ class Actions:
         )
         log("command.sent", id=name, conversation=ledger.conversation_id, agent=None, result=how)
 
-    async def close(self, command: Command, account_id: str, _: Delivery, holding: Holding) -> Verdict:
+    async def close(self, command: Command, account_id: str, _: Delivery, __: Holding) -> Verdict | Why:
         """Close the conversation of the agent who holds."""
         data = command.data
-        if isinstance(data, HolderCommand) and own_agent(holding) == data.agent:
-            how = await self._people.close(account_id, data.conversation)
+        if isinstance(data, HolderCommand):
+            ticket = Ticket(account_id, data.conversation, data.epoch)
+            how = await self._people.close(ticket, self._effect(command))
             log("command.sent", id=command.id, conversation=data.conversation, agent=data.agent, result=how)
+            if how == ReplyOutcome.STALE:
+                return Why.STALE_EPOCH
         return Done()
+
+    def _effect(self, command: Command) -> Effect:
+        return self._effects.of(self._keys.partition_of(command.subject), command.id)
 
 
 class People:
     """The commander and its loop, beside the resolver of the same process."""
 
-    def __init__(self, commander: StreamConsumer, loop: FloorLoop) -> None:
+    def __init__(self, commander: StreamConsumer, loop: FloorLoop, desk: Desk, team: Team) -> None:
         self._commander = commander
         self._loop = loop
+        self._desk = desk
+        self._team = team
 
     @contextlib.asynccontextmanager
     async def running(self, beside: StreamConsumer) -> AsyncIterator[None]:
         """Serve people while the block runs; `beside` fails if this does."""
+        await self._desk.enroll(cards_to_enroll(self._team))
         async with self._commander.running():
             self._commander.run_beside(self._loop.run(), "floor")
             beside.run_beside(self._watch(), "commander")
@@ -138,6 +165,7 @@ def make_people(settings: Settings, redis: Redis, *, store: Store, apis: Apis, c
         accounts=[api.account.sid for api in apis],
         speak=actions.say,
         close=actions.close,
+        is_begun=actions.is_begun,
         wake=loop.wake,
     )
     for kind in COMMANDS:
@@ -153,4 +181,4 @@ def make_people(settings: Settings, redis: Redis, *, store: Store, apis: Apis, c
         subject=command_subject,
         on_result=lambda result: metrics.count("router_attempts", COMMANDER, result),
     )
-    return People(consumer, loop)
+    return People(consumer, loop, desk, team)

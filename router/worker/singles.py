@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import Enum
+from operator import methodcaller
 from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import is_phone
@@ -21,7 +22,6 @@ from router.core.resources import ConversationStatus
 from router.core.timestamps import to_microseconds
 from router.logs import describe_fully, log
 from router.streams.delivery import Delivery, Done, Later, Poison, Verdict
-from router.streams.store.ledgers import LedgerQuery
 from router.worker.closings import Closings
 from router.worker.ledgers import read_and_apply
 from router.worker.requests import drive, fetch_conversation
@@ -173,10 +173,10 @@ class SinglePath:
             return after_failed_read(answer, "fetching the conversation", pause=STEP_BACK)
         if answer.status == ConversationStatus.CLOSED:
             # The closing's callback was lost or is late: publish the closing to the holder now.
-            query = LedgerQuery(work.account_id, route.conversation_id, (*fields_for((), ()), HOLDING_FIELD))
-            (closing,) = await self._store.read_ledgers([query])
-            version = Version(to_microseconds(answer.updated_at) or work.begun, work.begun)
-            closing.take_conversation(answer, version, work.event.cause)
+            version, home = Version(to_microseconds(answer.updated_at) or work.begun, work.begun), route.conversation_id
+            close = methodcaller("take_conversation", answer, version, work.event.cause)
+            fields = (*fields_for((), ()), HOLDING_FIELD)
+            closing, _ = await read_and_apply(self._store, work.account_id, home, fields, close)
             if await self._commit(closing):
                 await self._closings.follow(closing)
             return Progress.JUDGE_AGAIN

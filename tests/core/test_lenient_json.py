@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from router.core.lenient_json import load_json
+from router.core.lenient_json import load_json, parse_json
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,25 @@ def test_other_faults_are_refused(text):
     """A document that is not JSON raises orjson's error, whichever characters it holds."""
     with pytest.raises(orjson.JSONDecodeError):
         load_json(orjson.loads, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"a": [1, 2.5, "\\ud83d\\ude00", true, null]}', {"a": [1, 2.5, "\U0001f600", True, None]}),
+        (b'"\xff\\udc00"', "\ufffd\ufffd"),
+        ("9223372036854775807", 9223372036854775807),
+        ("-9223372036854775808", -9223372036854775808),
+        ("9" * 30, 1e30),
+    ],
+)
+def test_json_without_a_library(text, expected):
+    """It has the values that other readers find in it."""
+    assert parse_json(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "{", "NaN", "-Infinity", "1e400", "9" * 400, "[" * 5000, "{'a': 1}"])
+def test_no_json(text):
+    """What is no JSON for other readers is none here, and nothing but a ValueError says so."""
+    with pytest.raises(ValueError, match=r"."):
+        parse_json(text)

@@ -34,7 +34,10 @@ from router.core.keys import MAX_KEY, Keys
 from router.core.ledger.ledger import Ledger
 from router.core.resources import Communication, Conversation, Participant
 from router.core.routing.commands import COMMANDS, read_command
+from router.core.routing.handoff_data import read_handoff_data, request_of
+from router.core.routing.holding import MAX_CONTEXT, HandoffRequest, measure_context
 from router.core.routing.queues import DEFAULT_QUEUE, find_circle
+from router.core.routing.team import Team
 from router.core.signing.form import MAX_PARAMETERS, NO_FORM, parse_form, signed
 from router.core.signing.mail import BasicVerifier, MailVerifier
 from router.core.signing.twilio import Verifier
@@ -333,6 +336,16 @@ def command(data: bytes) -> None:
     assert found.type in COMMANDS
     assert 0 <= _KEYS.partition_of(found.subject) < _KEYS.partitions
     assert json.loads(json.dumps(found.raw)) == found.raw, "the answer to a refused one shows it"
+
+
+def handoff_data(data: bytes) -> None:
+    """Whatever the AI agent of a call writes makes a request that Redis and every reader take."""
+    found = read_handoff_data(_text(data), Team())
+    request = request_of(found, home="a/c", key="k", now=1)
+    _check_written(request.reason, request.summary, request.model_dump_json())
+    assert (request.queue, request.skills) == (DEFAULT_QUEUE, ())
+    assert request.context is None or measure_context(request.context) <= MAX_CONTEXT
+    assert HandoffRequest.model_validate_json(request.model_dump_json()) == request
 
 
 def redis_url(data: bytes) -> None:

@@ -125,6 +125,11 @@ TARGETS: dict[str, Target] = {
         Target("team", properties.team_files, (_TEAM, b"\n----\n".join(_files("ro[su]t*.toml")))),
         Target("command", properties.command, _COMMANDS),
         Target(
+            "handoff-data",
+            properties.handoff_data,
+            (b'{"reasonCode": "live", "queue": "a", "skills": ["b"], "priority": 1, "c": {"d": 1e9}}', b'"\\ud83d"'),
+        ),
+        Target(
             "redis-url",
             properties.redis_url,
             (b"redis+sentinel://u:p%40@s1:26379,[::1]/primary/2?sentinel_password=x", b"rediss+cluster://n1,n2:6380"),

@@ -29,6 +29,7 @@ from router.core.entries import (
     EntryConversation,
     HolderChangedData,
     JoinedData,
+    TurnData,
     show_participant,
 )
 from router.core.errors import AuthenticationError
@@ -88,6 +89,8 @@ def make(
         common.pop("channel", None), common.pop("address", None)
     if data is CommunicationData:
         common["communication"] = EntryCommunication(text="hi")
+    if data is TurnData:
+        common["communications"] = (EntryCommunication(text="hi"), EntryCommunication(text="there"))
     subject = participant.id if participant else conversation
     distinction = f"{at}.{fields.get('distinction', '')}"
     return make_entry(data(**(common | fields)), subject=subject, distinction=distinction, occurred_at=at)
@@ -183,8 +186,9 @@ class HandlerHarness:
     def ai_agent(self, text: str = "", *, effects: Effects | None = None, **options: Any) -> Consumption:
         """Return an AI agent with a greeting, as a consumer runs it."""
         given = {"apis": self.apis, "joiners": self.joiners, "reply": make_greeting(text), "settle": 0.0}
+        given["has_turns"] = self.store.has_turns
         agent = AiAgent(**(given | options))
-        return Consumption("ai_agent", Handler(agent.reactions), effects or self.effects())
+        return Consumption("ai_agent", agent.handler, effects or self.effects())
 
 
 @dataclass(frozen=True)
@@ -256,7 +260,7 @@ class CrashPoint:
 class CrashingClient:
     """A client of the API or of Redis whose calls are counted by a CrashPoint."""
 
-    _COMMANDS = frozenset({"evalsha", "eval", "hget", "sadd"})
+    _COMMANDS = frozenset({"evalsha", "eval", "hget", "hmget", "sadd", "xadd"})
 
     def __init__(self, target: Any, crash: CrashPoint) -> None:
         self._target, self._crash = target, crash

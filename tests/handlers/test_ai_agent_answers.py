@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from handlers.replies import CommunicationEntry, JoinedEntry, replies_to
-from router.core.entries import CommunicationData, EntryCommunication, JoinedData
+from handlers.replies import CommunicationEntry, JoinedEntry, TurnEntry, replies_to
+from router.core.entries import CommunicationData, EntryCommunication, JoinedData, TurnData
+from router.core.keys import Target
+from router.core.policy import Asking, Burst, Decision
 from router.streams.delivery import Done, Later
+from router.streams.store.turns import TurnStore
 from tests.handlers.harness import HELLO, CrashError, crashing, delivery_of, number, participant
-from tests.support.accounts import OURS
+from tests.support.accounts import ACCOUNT, OURS
 from tests.support.waiting import until
 
 
@@ -182,3 +185,61 @@ async def test_chat_is_answered_through_its_classic_conversation(harness):
     await harness.ai_agent(reply=echo).attempt(delivery_of(said(opened, recipient="bot")))
     await harness.ai_agent(reply=echo).attempt(delivery_of(said(await harness.open())))
     assert seen == [{"channelId": "CH1"}, None]
+
+
+# --- turns ----------------------------------------------------------------------------------------
+
+
+@replies_to(TurnEntry)
+async def repeat(turn: TurnEntry) -> str | None:
+    """Repeat what was said in a turn."""
+    return " ".join(one.text for one in turn.data.communications)
+
+
+@replies_to(TurnEntry, CommunicationEntry)
+async def either(entry: TurnEntry | CommunicationEntry) -> str | None:
+    """Repeat what was said, in a turn or not."""
+    return await (repeat(entry) if isinstance(entry, TurnEntry) else echo(entry))
+
+
+async def with_burst(harness, opened, burst):
+    """Commit that the rule of a conversation has a burst, or none."""
+    store = TurnStore(harness.redis, harness.keys, marker_ttl=3600)
+    ledger = store.make_ledger(ACCOUNT, opened.id)
+    ledger.hold(Decision(Target.AI_AGENT, "a rule", Asking(burst=burst)))
+    assert await store.commit([ledger]) == [True]
+
+
+async def test_a_reply_to_turns(harness, lines):
+    """Gets all that was said at once, and answers it once; what is said is no entry of its own for it."""
+    opened = await harness.open()
+    agent = harness.ai_agent(reply=repeat)
+    await agent.attempt(delivery_of(said(opened)))
+    turn = opened.entry(TurnData)
+    for _ in range(2):
+        await agent.attempt(delivery_of(turn))
+    await until(lambda: harness.texts(opened.id))
+    assert await harness.texts(opened.id) == ["hi there"]
+    assert [line["result"] for line in lines("consumed")] == ["ignored", "sent", "repeated"]
+
+
+@pytest.mark.parametrize(("burst", "results"), [(Burst(1, 2), ["in-turn", "sent"]), (None, ["sent"])])
+async def test_a_reply_to_both_answers_each_message_once(harness, lines, burst, results):
+    """In its turn where there are turns, else by itself."""
+    opened = await harness.open()
+    await with_burst(harness, opened, burst)
+    agent = harness.ai_agent(reply=either)
+    await agent.attempt(delivery_of(said(opened)))
+    if burst is not None:
+        await agent.attempt(delivery_of(opened.entry(TurnData)))
+    await until(lambda: harness.texts(opened.id))
+    assert await harness.texts(opened.id) == ["hi there" if burst else "You said: hi"]
+    assert [line["result"] for line in lines("consumed")] == results
+
+
+async def test_a_turn_that_ends_with_an_opt_out_is_not_answered(harness, lines):
+    """Twilio refuses messages after STOP."""
+    opened = await harness.open()
+    await harness.ai_agent(reply=repeat).attempt(delivery_of(opened.entry(TurnData, opt_out="STOP")))
+    assert lines("consumed")[0]["result"] == "opt-out keyword"
+    assert await harness.types(opened.id) == ["CUSTOMER"]

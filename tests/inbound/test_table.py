@@ -21,7 +21,7 @@ from router.inbound.classic import fields as classic_fields
 from router.inbound.classic import parser as classic
 from router.inbound.email.mail import MailHeaders, ReceivedMail
 from router.inbound.email.parser import MAIL
-from router.inbound.rows import CLOSED, IGNORED, JOINED, LEFT, NOTED, SAID, UPDATED
+from router.inbound.rows import CLOSED, IGNORED, JOINED, LEFT, NOTED, REQUESTED, SAID, UPDATED
 from router.inbound.sources import SOURCES, normalize
 from router.inbound.table import ROWS, to_markdown
 from tests.inbound.samples import encode_form, encode_json, load, load_callback, load_form, make_entry
@@ -95,6 +95,9 @@ SAMPLES = {
     },
     SourceName.VOICE: {
         **{(f"call.{status}", ""): call_form(status) for status in calls.GOING_ON | calls.OVER},
+        ("call.in-progress", "the AI agent hands over, or has failed"): call_form(
+            "in-progress", SessionStatus="failed"
+        ),
         ("call.<status>", "outgoing"): call_form(Direction="outbound-api"),
         ("call.<status>", "child leg"): call_form(ParentCallSid="CA2"),
         ("call.<any other>", ""): call_form("daydreaming"),
@@ -166,7 +169,7 @@ def outcomes_of(event):  # noqa: PLR0911 - one return per kind of event
         case MessageReceived() | CommunicationReported():
             return {(JOINED, SAID)}
         case CallReported():
-            return {(LEFT,)} if event.is_over else {(JOINED,)}
+            return {(LEFT,)} if event.is_over else {(JOINED,) if event.handoff is None else (REQUESTED,)}
         case ClassicReported():
             return CLASSIC_OUTCOMES[event.kind, event.change]
 

@@ -119,6 +119,23 @@ def test_handoff(changes, is_handoff):
     assert read_call(pairs(CallStatus="in-progress", **changes)).is_handoff == is_handoff
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"SessionStatus": "ended", "HandoffData": ' {"reason":"billing"} '}, '{"reason":"billing"}'),
+        ({"SessionStatus": "failed", "HandoffData": "x"}, "x"),
+        ({"SessionStatus": "failed"}, ""),
+        ({"SessionStatus": "ended"}, None),
+        ({"SessionStatus": "failed", "CallStatus": "completed"}, None),
+        ({"Digits": "1"}, None),
+        ({}, None),
+    ],
+)
+def test_the_event_of_a_handoff(changes, expected):
+    """The event has HandoffData as it came: empty if the session failed without any, None if nothing is handed over."""
+    assert event(**{"CallStatus": "in-progress"} | changes).handoff == expected
+
+
 def test_the_end_of_a_payment_is_a_request_during_the_call():
     """It is no new call, which would be answered as one: its key differs from that of the call's status."""
     call = read_call(pairs(CallStatus="in-progress", Result="payment-connector-error"))

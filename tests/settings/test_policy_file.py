@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from router.core.addresses import Address
 from router.core.errors import PolicyError
 from router.core.keys import Target
-from router.core.policy import ALL_DAYS, Asking, Hours, Policy, Rule
+from router.core.policy import ALL_DAYS, Asking, Burst, Hours, Policy, Rule
 from router.settings.policy_file import read_policy
 from tests.core.builders import make_facts
 from tests.support.accounts import ACCOUNT
@@ -91,8 +91,8 @@ def test_hours_may_leave_out_days_and_bounds():
 
 
 KEYS = (
-    "account, channel, configuration_id, customer_prefix, hours, name, participant_type, priority, queue, recipient, "
-    "skills, source, target"
+    "account, burst, channel, configuration_id, customer_prefix, hours, name, participant_type, priority, queue, "
+    "recipient, skills, source, target"
 )
 TARGETS = "ai-agent, human-agent, ignore"
 
@@ -108,7 +108,7 @@ TARGETS = "ai-agent, human-agent, ignore"
         pytest.param("[default]\ntarget = 5", "2: target 5 is not one of", id="default-target-type"),
         pytest.param(
             f"{DEFAULT}reason = 'x'",
-            "3: unknown key 'reason' in [default] (known: priority, queue, skills, target)",
+            "3: unknown key 'reason' in [default] (known: burst, priority, queue, skills, target)",
             id="default-key",
         ),
         pytest.param(
@@ -244,6 +244,54 @@ def test_default_origin():
     """Without another origin, problems name routing.toml."""
     with pytest.raises(PolicyError, match=r"^routing\.toml:1: "):
         read_policy("")
+
+
+# --- bursts ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["ai-agent", "human-agent"])
+def test_a_burst(target):
+    """A rule of either target may have one, and the default too; without any the policy says so."""
+    policy = read_policy(rule("burst = { quiet = 1.5, most = 8 }", target=target), "r.toml")
+    assert (policy.rules[0].asking.burst, policy.asking.burst) == (Burst(1.5, 8.0), None)
+    assert policy.has_bursts
+    assert read_policy(f"{DEFAULT}burst = {{ quiet = 2, most = 2 }}").asking.burst == Burst(2.0, 2.0)
+    assert not read_policy(rule()).has_bursts
+
+
+@pytest.mark.parametrize(
+    ("burst", "problem"),
+    [
+        pytest.param("2", "burst must be a table such as { quiet = 1.5, most = 8 }, not 2", id="number"),
+        pytest.param("[]", "burst must be a table", id="list"),
+        pytest.param("{ quiet = 1.5 }", "burst needs quiet and most, both in seconds", id="no-most"),
+        pytest.param("{ most = 8 }", "burst needs quiet and most", id="no-quiet"),
+        pytest.param("{}", "burst needs quiet and most", id="empty"),
+        pytest.param("{ quiet = '1', most = 8 }", "burst needs quiet and most", id="text"),
+        pytest.param("{ quiet = true, most = 8 }", "burst needs quiet and most", id="boolean"),
+        pytest.param("{ quiet = 1, most = 8, max = 9 }", "unknown key 'max' in burst (known: most, quiet)", id="key"),
+        pytest.param("{ quiet = 8, most = 1.5 }", "burst must have 0.1 <= quiet <= most <= 300", id="swapped"),
+        pytest.param("{ quiet = 0, most = 8 }", "not quiet = 0, most = 8", id="zero"),
+        pytest.param("{ quiet = -1, most = 8 }", "burst must have", id="negative"),
+        pytest.param("{ quiet = 1, most = 301 }", "burst must have", id="too-long"),
+        pytest.param("{ quiet = nan, most = 8 }", "burst must have", id="nan"),
+        pytest.param("{ quiet = 1, most = inf }", "burst must have", id="infinite"),
+    ],
+)
+def test_mistakes_of_a_burst(burst, problem):
+    """Each is reported with its line, of a rule and of the default."""
+    (of_rule,) = problems_of(rule(f"burst = {burst}"))
+    (of_default,) = problems_of(f"{DEFAULT}burst = {burst}")
+    assert of_rule.startswith("r.toml:6: ")
+    assert of_default.startswith("r.toml:3: ")
+    assert problem in of_rule
+    assert problem in of_default
+
+
+def test_nobody_has_no_burst():
+    """Participants who get no target say nothing to anybody."""
+    (problem,) = problems_of(rule("burst = { quiet = 1, most = 2 }", target="ignore"))
+    assert problem == "r.toml:6: burst is for participants who have a target, not for ignore"
 
 
 # --- the shipped policy ---------------------------------------------------------------------------

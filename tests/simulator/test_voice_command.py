@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from router.__main__ import make_parser
+from router.core.signing.form import parse_form
+from router.inbound.voice import read_call
 from router.simulator.voice import STATUSES, call, call_sid
 from router.simulator.voice_command import follow_call, make_call
 from tests.support.accounts import ACCOUNT
@@ -35,6 +37,36 @@ def test_every_state(status):
     _, params = webhook("--status", status)
     assert params["CallStatus"] == status
     assert ("CallDuration" in params) == (status in {"completed", "busy", "failed", "no-answer", "canceled"})
+
+
+def test_the_ai_agent_hands_over():
+    """The request to `action` is about the same call, as Twilio sends it at the end of a session."""
+    sent, params = webhook("--handoff-data", '{"reason": "billing"}')
+    assert (sent.path, params["CallSid"]) == ("/webhooks/voice", call_sid("+15551230001", "+15557650000"))
+    assert (params["CallStatus"], params["SessionStatus"]) == ("in-progress", "ended")
+    assert params["HandoffData"] == '{"reason": "billing"}'
+    assert params["SessionId"].startswith("VX")
+    (event,) = [read_call(parse_form(sent.body))]
+    assert (event.is_handoff, event.handoff_data) == (True, '{"reason": "billing"}')
+    assert webhook("--handoff-data", "sales")[0] != sent
+    assert webhook("--anonymous", "--handoff-data", "sales")[1]["From"] == "+266696687"
+
+
+def test_the_session_of_the_ai_agent_fails():
+    """Without handoff data, and with an error."""
+    sent, params = webhook("--session-failed")
+    assert (params["SessionStatus"], "HandoffData" in params) == ("failed", False)
+    assert read_call(parse_form(sent.body)).is_handoff
+
+
+@pytest.mark.parametrize(
+    "options", [("--status", "completed", "--handoff-data", "x"), ("--session-failed", "--status", "busy")]
+)
+def test_one_state_at_a_time(options, capsys):
+    """A call that is over is not handed over."""
+    with pytest.raises(SystemExit):
+        webhook(*options)
+    assert "not allowed with" in capsys.readouterr().err
 
 
 def test_a_withheld_number():

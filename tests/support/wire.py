@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Scripts that are several operations: which argument names the operation.
 MANY_IN_ONE: Final = {"desk": 1}
+#: Reads that are repeated until they find something.
+POLLS: Final = frozenset({"XREADGROUP", "timers_take", "desk placed", "desk lapsed"})
 #: Replies of a read that found nothing.
 NOTHING: Final = frozenset({b"*-1\r\n", b"*0\r\n", b"_\r\n", b"$-1\r\n", b"%0\r\n"})
 _ID: Final = re.compile(r"/(conv_[a-z]+_\w+|[A-Z]{2}[0-9a-f]{32})")
@@ -88,7 +90,7 @@ def is_unasked(reply: bytes) -> bool:
 
 def is_answer(name: str, reply: bytes) -> bool:
     """Tell whether a reply is the result of a command: a read that found something, a script that was loaded."""
-    return not reply.startswith(b"-NOSCRIPT") and not (name == "XREADGROUP" and reply in NOTHING)
+    return not reply.startswith(b"-NOSCRIPT") and not (name in POLLS and reply in NOTHING)
 
 
 async def read_request(reader: StreamReader) -> Message:

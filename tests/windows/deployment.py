@@ -15,7 +15,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
+import orjson
 
+from router.core.keys import Keys
 from router.simulator.mail import MailSender
 from router.simulator.mail_keys import make_key, public_text
 from router.streams.client.connection import connect
@@ -26,6 +28,7 @@ from tests.harness.processes import ProcessHandle
 from tests.harness.sandbox import running_sandbox
 from tests.harness.settings import COMMANDS, make_environment, quick_recovery, write_config
 from tests.support.accounts import AGENT, BASE_URL, TOKEN
+from tests.support.floors import disagreements
 from tests.support.keys import problems_of
 from tests.support.relay import HTTP, REDIS, Breakpoint, Relay
 from tests.support.waiting import scaled, until
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from router.simulator.messages import SimulatedWebhook
 
 GREETING = "Hello there"
+COMMANDS_STREAM = Keys().commands(0)
 
 
 class RelayedProcess(ProcessHandle):
@@ -184,10 +188,19 @@ class RelayedDeployment(Deployment):
         rows: Any = await self.redis.xrange(self.keys.inbound(0))
         return sum(text.encode() in fields.get(b"body", b"") for _, fields in rows)
 
-    async def count_assignments(self) -> tuple[int, int]:
-        """Count the conversations of human agents, by their loads and by their assignments: both must be equal."""
-        loads: Any = await self.redis.hvals(self.keys.roster("load"))
-        return sum(map(int, loads)), await self.redis.hlen(self.keys.roster("conversations"))
+    async def is_idle(self, *streams: str) -> bool:
+        """Tell whether every group of these streams, or of all, has finished with all entries; commands included."""
+        return await super().is_idle(*(streams or (*self.inbound_streams, *self.participants_streams, COMMANDS_STREAM)))
+
+    async def command(self, kind: str, command_id: str, **data: Any) -> None:
+        """Write a command as any program does."""
+        document = {"specversion": "1.0", "id": command_id, "source": "/test", "type": f"command.{kind}", "data": data}
+        fields = {"type": kind, "id": command_id, "command": orjson.dumps(document)}
+        await self.redis.xadd(COMMANDS_STREAM, fields)
+
+    async def does_desk_agree(self) -> bool:
+        """Tell whether the desk says of everybody what the ledgers say."""
+        return not await disagreements(self.redis, self.keys)
 
     async def age_effects(self, seconds: int) -> None:
         """Make every effect that was begun and not finished so many seconds older."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from router.agents.classic import AI_IDENTITY
-from router.core.keys import RESOLVER, Keys
+from router.core.keys import RESOLVER, Keys, Target
 from router.simulator.classic import ClassicScene, classic_webhook
 from router.simulator.event_streams import streamed_message
 from router.simulator.mail import mail
@@ -34,6 +34,12 @@ JOINED, RECEIVED, LEFT, CLOSED = (
     "participant.left",
     "conversation.closed",
 )
+REQUESTED, MADE, ENDED, CHANGED = "handoff.requested", "offer.made", "offer.ended", "holder.changed"
+#: What is told of a request that one person accepts: `holder.changed` on both streams.
+TAKEN = {REQUESTED: 1, MADE: 1, ENDED: 1, CHANGED: 2}
+PERSON = "dana"
+#: Seconds of a presence that outlasts all tests.
+LONG = 86_400
 
 
 @dataclass
@@ -83,6 +89,16 @@ class Case:
         """The address as a form has it."""
         return self.address.lstrip("+")
 
+    async def told(self, kind: str, **fields: Any) -> list[dict[str, Any]]:
+        """Return the data of the entries of a kind about the customer's conversations, with these fields."""
+        ids = {one["id"] for one in await self.conversations()}
+        found = [one["data"] for one in await self.deployment.published() if one["type"] == kind]
+        return [
+            data
+            for data in found
+            if data["conversation"]["id"] in ids and all(data[name] == value for name, value in fields.items())
+        ]
+
     # --- the result -------------------------------------------------------------------------------
 
     async def finish(self) -> None:
@@ -95,8 +111,7 @@ class Case:
             await self._check()
         assert await self.deployment.count_dead_letters() == self.dead_letters
         assert await self.deployment.count_inbound(self.digits) == self.scenario.inbound
-        load, assigned = await self.deployment.count_assignments()
-        assert load == assigned
+        await until(self.deployment.does_desk_agree)
 
     async def _check(self) -> None:
         found = await self.conversations()
@@ -111,6 +126,8 @@ class Case:
             kinds = Counter(member["type"] for member in one["participants"])
             assert kinds["HUMAN_AGENT"] == scenario.people
             assert await self._greetings(one["id"]) == scenario.greetings
+        epochs = Counter((data["target"], data["epoch"]) for data in await self.told(CHANGED))
+        assert epochs == Counter((target, epoch) for target in Target for epoch in range(1, scenario.epoch + 1))
 
     async def _greetings(self, conversation: str) -> int:
         """Count the greetings, once there are as many as expected."""
@@ -150,6 +167,8 @@ class Scenario:
     dead_letters: int = 0
     #: Inbound entries about the customer.
     inbound: int = 1
+    #: The epoch of the holder at the end; each before it was told once to both targets.
+    epoch: int = 0
     is_mail: bool = False
     is_classic: bool = False
 
@@ -190,8 +209,55 @@ async def _write_and_wait(case: Case) -> None:
     case.deployment.sandbox.clear_faults()
 
 
+# --- people --------------------------------------------------------------------------------------------------------
+
+
+async def _be_there(case: Case) -> None:
+    """The person comes, and is there for longer than the test."""
+    await case.deployment.command("agent.available", f"come-{case.number}", agent=PERSON, life=LONG)
+
+
 async def _write_to_the_desk(case: Case) -> None:
+    """The customer writes to people, of whom one is asked and accepts."""
     await case.deliver(case.sms(to=DESK))
+    await _accept(case)
+
+
+async def _accept(case: Case) -> None:
+    """Whoever is asked accepts, twice by the same command, as a page does that got no answer."""
+    made = await until(lambda: case.told(MADE))
+    for _ in range(2):
+        offer = made[-1]["offer"]["id"]
+        await case.deployment.command("offer.accept", f"accept-{case.number}", offer=offer, agent=PERSON)
+    await until(lambda: case.told(CHANGED))
+
+
+async def _come_and_write_to_the_desk(case: Case) -> None:
+    await _be_there(case)
+    await _write_to_the_desk(case)
+    await case.deployment.until_idle()
+
+
+async def _write_and_be_there(case: Case) -> None:
+    await _be_there(case)
+    await _write(case)
+    await case.deployment.until_idle()
+
+
+async def _hand_off(case: Case) -> None:
+    """The AI agent passes the customer on."""
+    [conversation] = await case.conversations()
+    given = {"conversation": conversation["id"], "reason": "wants a person"}
+    await case.deployment.command("handoff.request", f"ask-{case.number}", **given)
+    await _accept(case)
+
+
+async def _release(case: Case) -> None:
+    """The person gives the conversation back."""
+    changed = await case.told(CHANGED)
+    given = {"conversation": changed[-1]["conversation"]["id"], "agent": PERSON, "epoch": changed[-1]["epoch"]}
+    await case.deployment.command("conversation.release", f"release-{case.number}", **given)
+    await until(lambda: case.told(CHANGED, epoch=2))
 
 
 async def _send_a_mail(case: Case) -> None:
@@ -331,14 +397,35 @@ SCENARIOS = {
     "call": Scenario(_call, entries={JOINED: 1}, greetings=0),
     "end of a call": Scenario(_hang_up, before=_call, entries={JOINED: 1, LEFT: 1}, greetings=0, inbound=2),
     "classic": Scenario(_report_classic_participant, before=_write_to_classic, entries={JOINED: 1}, is_classic=True),
-    "desk": Scenario(_write_to_the_desk, ai_agents=0, greetings=0, people=1),
-    "closing of the desk": Scenario(
-        _close,
-        before=_write_to_the_desk,
-        entries={JOINED: 1, RECEIVED: 1, CLOSED: 1},
+    "desk": Scenario(
+        _write_to_the_desk,
+        before=_be_there,
+        entries={JOINED: 1, RECEIVED: 1, **TAKEN},
         ai_agents=0,
         greetings=0,
         people=1,
+        epoch=1,
+    ),
+    "handoff": Scenario(
+        _hand_off, before=_write_and_be_there, entries={JOINED: 1, RECEIVED: 1, **TAKEN}, people=1, epoch=1
+    ),
+    "release": Scenario(
+        _release,
+        before=_come_and_write_to_the_desk,
+        entries={JOINED: 1, RECEIVED: 1, **TAKEN, CHANGED: 4},
+        ai_agents=0,
+        greetings=0,
+        people=1,
+        epoch=2,
+    ),
+    "closing of the desk": Scenario(
+        _close,
+        before=_come_and_write_to_the_desk,
+        entries={JOINED: 1, RECEIVED: 1, **TAKEN, CLOSED: 1},
+        ai_agents=0,
+        greetings=0,
+        people=1,
+        epoch=1,
     ),
     "dead letter": Scenario(_nothing),  # the test replays it
     "poison": Scenario(_append_unreadable, entries={}, conversations=0, dead_letters=1, inbound=0),

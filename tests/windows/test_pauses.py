@@ -23,6 +23,8 @@ OPEN, SEAT, SAY = (f"POST /v2/Conversations{path}" for path in ("", "/*/Particip
 TEN_MINUTES = 600_000
 #: The log event of each role for a finished entry.
 DONE = {"worker": "event", "ai_agent": "consumed", "human_agent": "consumed"}
+#: Scenarios in which the worker applies a command.
+COMMANDED = {"handoff", "release"}
 
 STOPS = [
     ("worker", "new customer", "XREADGROUP", AFTER),
@@ -37,9 +39,14 @@ STOPS = [
     ("ai_agent", "new customer", SEAT, AFTER),
     ("ai_agent", "new customer", SAY, AFTER),
     ("ai_agent", "new customer", "XACK", BEFORE),
-    ("human_agent", "desk", "roster enter", BEFORE),
+    ("worker", "handoff", "commit", BEFORE),
+    ("worker", "handoff", "desk settle", BEFORE),
+    ("worker", "handoff", "timers_set", BEFORE),
+    ("worker", "release", "commit", BEFORE),
+    ("worker", "release", "desk settle", BEFORE),
+    ("human_agent", "desk", "begin", BEFORE),
     ("human_agent", "desk", SEAT, BEFORE),
-    ("human_agent", "desk", "roster settled", BEFORE),
+    ("human_agent", "desk", SEAT, AFTER),
 ]
 
 
@@ -51,7 +58,8 @@ async def test_a_process_that_resumes_after_a_take_over_changes_nothing(deployme
     point = stopped.break_at(Breakpoint(step, side, signal=signal.SIGSTOP))
     running = asyncio.create_task(case.run())
     await point.reached()
-    done = len(stopped.find(DONE[role]))
+    finished = "command" if scenario in COMMANDED else DONE[role]
+    done = len(stopped.find(finished))
     successor = await deployment.start(role)
     await running
     await case.finish()
@@ -62,7 +70,7 @@ async def test_a_process_that_resumes_after_a_take_over_changes_nothing(deployme
     def has_gone_on():
         """Tell whether it finished the entry, or reads again because its client no longer waits for the held reply."""
         reads_again = step == "XREADGROUP" and stopped.redis.passed["XREADGROUP"] > reads + 1
-        return reads_again or len(stopped.find(DONE[role])) > done
+        return reads_again or len(stopped.find(finished)) > done
 
     if (role, step) != ("worker", "XACK"):  # a worker logs a batch before it acknowledges it
         await until(has_gone_on)

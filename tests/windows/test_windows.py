@@ -3,7 +3,8 @@
 A row has the role that is killed, the scenario, and the step: a command or script of Redis, or a request of the API,
 BEFORE it reaches the server or AFTER the server has answered and before the process gets the answer. Then another
 process of the same role starts, and at the end there is one participant in the API, one participant.joined, one
-communication.received for each message, one greeting or one human agent, no dead letter, and nothing unfinished.
+communication.received for each message, one greeting or one human agent, no dead letter, and nothing unfinished. Each
+epoch of a conversation was told once to both targets, each offer ended once, and the desk agrees with the ledgers.
 """
 
 from __future__ import annotations
@@ -47,6 +48,17 @@ NOT_ACKED, ACKED = Window("XACK", BEFORE), Window("XACK", AFTER)
 
 #: The marks of an effect, by occurrence: joined, (text chosen,) said, and the end of the entry.
 JOINED_MARK, SAID_MARK, END_MARK = 1, 3, 4
+
+#: The commits of a request: it is made, somebody is asked, somebody accepts.
+MADE_COMMIT, ACCEPTED_COMMIT = 2, 3
+#: The marks of the human agents' entries: the customer, their message, the offer, then the joining of the holder.
+PERSON_JOINED_MARK, PERSON_END_MARK = 4, 5
+
+
+def around(step, number=1):
+    """Return the windows on both sides of a step."""
+    return Window(step, BEFORE, number), Window(step, AFTER, number)
+
 
 WINDOWS = {
     ("receiver", "new customer"): [Window("append", BEFORE), Window("append", AFTER)],
@@ -116,20 +128,55 @@ WINDOWS = {
         Window("POST /v1/Conversations/*/Messages", BEFORE),
         Window("POST /v1/Conversations/*/Messages", AFTER),
     ],
-    ("human_agent", "desk"): [
-        DELIVERED,
-        Window("roster enter", BEFORE),
-        Window("roster enter", AFTER),
-        Window(SEAT, BEFORE),
-        Window(SEAT, AFTER),
-        Window("roster settled", BEFORE),
-        Window("roster settled", AFTER),
-        Window("finish", BEFORE),
-        Window("finish", AFTER),
+    # People: the event asks for one, whom the desk finds and the next commit asks; then the command to accept.
+    ("worker", "desk"): [
+        COMMITTED,
+        Window("timers_take", AFTER),
+        Window("desk settle", BEFORE),
+        Window("desk settle", AFTER),
+        *around("commit", MADE_COMMIT),
+        *around("desk settle", 2),
+        *around("timers_set"),
+        *around("commit", ACCEPTED_COMMIT),
+        *around("desk settle", 3),
+        *around("timers_set", 2),
+        *around("XACK", 2),
+        # The same command once more changes nothing.
+        *around("desk settle", 4),
+        *around("XACK", 3),
+    ],
+    ("worker", "handoff"): [
+        *around("commit"),
+        *around("desk settle"),
+        *around("commit", MADE_COMMIT),
+        *around("desk settle", 2),
+        *around("timers_set"),
         NOT_ACKED,
         ACKED,
+        *around("commit", ACCEPTED_COMMIT),
     ],
-    ("human_agent", "closing of the desk"): [Window("roster close", BEFORE), Window("roster close", AFTER)],
+    ("worker", "release"): [*around("commit"), *around("desk settle"), *around("timers_set"), NOT_ACKED, ACKED],
+    # The commit leaves a timer; whoever takes it frees the person.
+    ("worker", "closing of the desk"): [
+        COMMITTED,
+        Window("timers_take", AFTER),
+        *around("desk settle"),
+        *around("timers_set"),
+    ],
+    ("human_agent", "desk"): [
+        DELIVERED,
+        # The customer waits: noted as done.
+        *around("finish"),
+        NOT_ACKED,
+        ACKED,
+        # The person holds, and joins.
+        *around("begin"),
+        *around(SEAT),
+        *around("finish", PERSON_JOINED_MARK),
+        *around("finish", PERSON_END_MARK),
+    ],
+    ("human_agent", "handoff"): [*around(SEAT)],
+    ("human_agent", "release"): [DELIVERED, *around("finish")],
 }
 ROWS = [(role, scenario, window) for (role, scenario), windows in WINDOWS.items() for window in windows]
 
@@ -159,7 +206,13 @@ async def test_the_successor_of_a_killed_process_finishes_its_work_once(deployme
 
 
 @pytest.mark.parametrize(
-    ("role", "scenario"), [("worker", "new customer"), ("ai_agent", "new customer"), ("human_agent", "desk")]
+    ("role", "scenario"),
+    [
+        ("worker", "new customer"),
+        ("worker", "release"),
+        ("ai_agent", "new customer"),
+        ("human_agent", "desk"),
+    ],
 )
 async def test_a_process_killed_with_a_claimed_entry_has_a_successor_too(deployment, role, scenario):
     """The first is killed with the entry pending, the second right after it claimed it: the third finishes it once."""

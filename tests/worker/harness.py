@@ -29,6 +29,7 @@ from router.streams.consuming.groups import ensure_group
 from router.streams.delivery import Delivery, Later, StreamRef
 from router.streams.store.append import Appender, InboundFields
 from router.streams.store.ledgers import Store
+from router.streams.store.turns import TurnStore
 from router.worker.app import Resolver, make_consumer
 from router.worker.work import report
 from tests.harness.deployment import count_unfinished
@@ -117,10 +118,12 @@ class WorkerHarness:
         **options: Any,
     ) -> Resolver:
         """Return the resolver of another worker, which shares only Redis and the API; `options` go to it."""
+        rules = read_policy(policy or self.policy)
+        kind = TurnStore if rules.has_bursts else Store
         return Resolver(
-            store=Store(self.redis, self.keys, marker_ttl=3600, recent=recent),
+            store=kind(self.redis, self.keys, marker_ttl=3600, recent=recent, clock=self.clock),
             apis=apis or self.make_apis(retries=retries),
-            policy=read_policy(policy or self.policy),
+            policy=rules,
             route_ttl=60,
             always_own=own,
             clock=self.clock,

@@ -8,6 +8,7 @@ from router.core.events import Version
 from router.core.keys import Keys, Target
 from router.core.routing.queues import AcceptMode, Fallback, Queue
 from router.core.routing.team import Team, TeamMember
+from router.core.routing.wishes import cards_to_enroll
 from router.streams.delivery import Delivery, Done, Poison, StreamRef
 from tests.core.builders import CONVERSATION, make_conversation
 from tests.support.accounts import ACCOUNT
@@ -305,3 +306,32 @@ async def test_the_message_of_a_queue_whose_patience_is_over(place):
     await place.later(60)
     assert list(place.notices.values()) == ["Tomorrow from nine."]
     assert (await place.last("handoff.failed")).fallback == "message"
+
+
+async def test_two_workers_refuse_a_command_at_once(place, monkeypatch):
+    """It was passed on twice: each target hears the refusal once."""
+    await place.announce()
+    both, read = asyncio.Barrier(2), place.store.read_claims
+
+    async def read_at_once(*args):
+        claims = await read(*args)
+        await both.wait()
+        return claims
+
+    monkeypatch.setattr(place.store, "read_claims", read_at_once)
+    data = {"conversation": CONVERSATION, "reason": "x", "epoch": 9}
+    await asyncio.gather(*(place.send("handoff.request", "twice", **data) for _ in range(2)))
+    heard = [await place.types(one) for one in Target]
+    assert heard == [["participant.joined", "command.refused"], ["command.refused"]]
+
+
+async def test_a_queue_that_assigns_needs_no_presence(place):
+    """It keeps the ways of earlier releases: whoever is in the roster and has room gets the conversation."""
+    place.team = Team(PEOPLE, {"default": Queue(accept=AcceptMode.AUTOMATIC)})
+    await place.desk.enroll(cards_to_enroll(place.team))
+    await place.announce(Target.HUMAN_AGENT)
+    await place.loop.round()
+    changed = await place.last("holder.changed")
+    assert (changed.to.agent, changed.because, changed.epoch) == ("dana", "assigned", 1)
+    await place.later(100_000)
+    assert (await place.last("holder.changed")).epoch == 1

@@ -1,5 +1,7 @@
 """Rules for calls: one with a target waits until Twilio has opened its conversation; its end ends the caller's stay.
 
+A call that the AI agent hands over asks for a person in its conversation, once; the AI agent keeps the floor until one
+accepts. Who speaks to the caller is decided by the TwiML that the receiver answered.
 Events of a call: https://www.twilio.com/docs/usage/webhooks/voice-webhooks
 """
 
@@ -7,11 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from router.core.addresses import Channel
 from router.core.calls import decide_call
+from router.core.entries import show_participant
 from router.core.judging.resolved import announce
 from router.core.judging.work import Memory
+from router.core.ledger.floor import holding_of
 from router.core.ledger.marker import Outcome, Result
 from router.core.resolution.calls import resolve_call
+from router.core.routing.handoff_data import read_handoff_data, request_of
+from router.core.routing.inputs import AskForPerson
+from router.core.routing.journal import write_line
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
@@ -41,9 +49,12 @@ def fields(_: AccountRules, __: Work[CallReported]) -> None:
 
 
 def apply(_: Context, work: Work[CallReported]) -> Outcome | None:
-    """Ignore a call without a target; any other call, and every end of one, needs its conversation first."""
-    decision = work.decision
-    if decision is None or decision.target is not None or work.event.is_over:
+    """Ignore a call without a target; any other call, every end and every handoff needs its conversation first.
+
+    The rules may decide otherwise now than when the AI agent took the call that it hands over, as those with hours do.
+    """
+    decision, event = work.decision, work.event
+    if decision is None or decision.target is not None or event.is_over or event.handoff is not None:
         return None
     return Outcome(Result.IGNORED, decision.reason)
 
@@ -54,8 +65,32 @@ def resolve(_: Context, work: Work[CallReported]) -> Resolution:
 
 
 def apply_resolved(context: Context, work: Work[CallReported], resolved: Resolved, ledger: Ledger) -> Outcome:
-    """Announce the caller."""
-    return announce(context, work, resolved, ledger)
+    """Announce the caller, and ask for a person if the AI agent hands the call over."""
+    outcome = announce(context, work, resolved, ledger)
+    if work.event.handoff is None or outcome.result is Result.GONE:
+        return outcome
+    asked = _hand_over(context, work.event, resolved, ledger)
+    return outcome if asked is None or outcome.result is Result.JOINED else asked
+
+
+def _hand_over(context: Context, call: CallReported, resolved: Resolved, ledger: Ledger) -> Outcome | None:
+    """Ask for a person; return None if nobody is announced in the conversation, so that there is no floor."""
+    holding = holding_of(ledger)
+    if holding is None:
+        return None
+    account_id, conversation_id, now = ledger.account_id, ledger.conversation_id, context.now // 1000
+    data = read_handoff_data(call.handoff or "", context.rules.team)
+    request = request_of(data, home=f"{account_id}/{conversation_id}", key=call.cause.idempotency_key, now=now)
+    # What it takes of a person depends on the channel: this is a call, whatever the customer had written before.
+    caller = show_participant(
+        resolved.participant, account_id=account_id, conversation_id=conversation_id, channel=Channel.VOICE
+    )
+    step = ledger.take_floor(holding.changed(customer=caller), AskForPerson(request), call.cause)
+    if step.refused is not None:
+        return Outcome(Result.KNOWN, f"no further request for a person: {step.refused}")
+    ledger.journal.append(write_line(step, at=now, what=AskForPerson.__name__, by=call.cause.idempotency_key))
+    ledger.wake_at = now
+    return Outcome(Result.NOTED, "a person is asked for")
 
 
 def remember(_: AccountRules, work: Work[CallReported], __: Resolved) -> Memory:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router.core.ledger.marker import HOLDING_FIELD, fields_for
+from router.core.ledger.marker import HOLDING_FIELD, TURN_FIELD, fields_for
 from router.core.resources import ConversationStatus
 
 if TYPE_CHECKING:
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from router.core.ledger.marker import Outcome
 
 
-def fields(_: AccountRules, work: Work[ConversationReported]) -> Needed:
+def fields(rules: AccountRules, work: Work[ConversationReported]) -> Needed:
     """Return the conversation and the ledger fields that the event needs."""
-    return work.event.conversation.id, [*fields_for((), ()), HOLDING_FIELD]
+    turn = (TURN_FIELD,) if rules.policy.has_bursts else ()
+    return work.event.conversation.id, [*fields_for((), ()), HOLDING_FIELD, *turn]
 
 
 def apply(context: Context, work: Work[ConversationReported]) -> Outcome | None:

@@ -32,7 +32,7 @@ from router.core.keys import Target
 from router.core.ledger.aliases import forget_aliases, restore_aliases
 from router.core.ledger.calls import hang_up, is_another_call, see_calls
 from router.core.ledger.fields import LedgerFields
-from router.core.ledger.floor import Telling, holding_of, open_floor, take_input
+from router.core.ledger.floor import Telling, holding_of, is_of_earlier_release, open_floor, take_input
 from router.core.ledger.marker import (
     Marker,
     Outcome,
@@ -75,7 +75,7 @@ class Ledger(LedgerFields):
     is_committed: bool = False
     is_doubtful: bool = False
     is_closing: bool = False
-    #: ms since 1970: when the conversation's floor must be looked at again; None: as before.
+    #: ms since 1970: when the conversation's floor must be looked at again; None: as before (turns.WITH_TURN too).
     wake_at: int | None = None
     #: Lines for the journal of decisions (core.routing.journal).
     journal: list[str] = field(default_factory=list)
@@ -109,7 +109,7 @@ class Ledger(LedgerFields):
             return outcome  # for a further call: the stay continues
         stay = marker.stay + (0 if marker.is_present and not marker.is_announced else 1) if marker else 1
         is_first = self.get("target") is None
-        target = None if outcome else self._hold(fact.decision)
+        target = None if outcome else self.hold(fact.decision)
         was_ours = bool(marker and marker.is_ours)
         aliases = marker.aliases if marker else ()
         fresh = make_marker(
@@ -143,7 +143,7 @@ class Ledger(LedgerFields):
                 return Outcome(Result.IGNORED, f"its address is announced as {holder}")
         return None
 
-    def _hold(self, decision: Decision) -> str:
+    def hold(self, decision: Decision) -> str:
         """Return the conversation's target: the first decision is kept until it closes."""
         held = self.get("target")
         if held is None:
@@ -218,13 +218,15 @@ class Ledger(LedgerFields):
         known = self.get("version")
         if known is not None and version < _read_version(known) and not is_closing:
             return Outcome(Result.STALE, _OLDER)
+        has_floor = is_closing and self.get("target") is not None and self.get("epoch") is not None
+        holding = holding_of(self) if has_floor else None  # as it was while the conversation was open
         self.note_conversation(conversation, version)
         self.put("version", f"{version.updated_at}.{version.reported_at}")
         if not is_closing:
             return Outcome(Result.NOTED, f"the conversation is {conversation.status}")
         if self.get("target") is None:
             return Outcome(Result.NOTED, "closed, nobody had been announced in it")
-        if self.get("epoch") is not None and (holding := holding_of(self)) is not None:
+        if holding is not None:
             self.take_floor(holding, CloseFloor(), cause)
             self.wake_at = cause.received_at // 1000
         self.publish(ClosedData, cause, subject=self.conversation_id, distinction="closed")
@@ -277,7 +279,12 @@ class Ledger(LedgerFields):
             skills=asking.skills,
             priority=asking.priority,
         )
-        customer = show_participant(fact.participant, account_id=self.account_id, conversation_id=self.conversation_id)
+        customer = show_participant(
+            fact.participant,
+            account_id=self.account_id,
+            conversation_id=self.conversation_id,
+            channel=fact.address.channel if fact.address else None,
+        )
         self._tell(open_floor(self, request, customer), fact.cause, 0)
         self.wake_at = now
 
@@ -308,17 +315,21 @@ class Ledger(LedgerFields):
 
     def _data(self, cause: Cause, fields: dict[str, Any]) -> dict[str, Any]:
         """Return the data of an entry: the fields that all have, and its own."""
+        target = str(self.get("target"))
+        if target == Target.HUMAN_AGENT and is_of_earlier_release(self):
+            self.wake_at = cause.received_at // 1000  # for a request, unless somebody is there (worker.floor)
         return {
-            "target": str(self.get("target")),
+            "target": target,
             "reason": str(self.get("reason")),
             "account_id": self.account_id,
-            "conversation": self._conversation(),
+            "conversation": self.show_conversation(),
             "epoch": self.epoch,
             "cause": show_cause(cause),
             **fields,
         }
 
-    def _conversation(self) -> dict[str, str | None]:
+    def show_conversation(self) -> dict[str, str | None]:
+        """Return the conversation in the shape of EntryConversation."""
         return {
             "id": self.conversation_id,
             "configuration_id": self.get("configuration_id"),

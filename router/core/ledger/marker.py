@@ -8,6 +8,8 @@ The fields of a conversation's hash:
     target reason                             the target that holds it, and the rule that decided first
     epoch holding                             how often its holder changed, and a Holding (core.routing); missing while
                                               it has had one holder and no request
+    burst turn                                where the rule has a burst: its times, and what was said since the last
+                                              turn (core.ledger.turns)
     told                                      newest time at which a status callback showed it as open, in µs
     day                                       day of the last event; keeps the hash alive
     r:<CHANNEL>                               our side's address on a channel
@@ -47,6 +49,10 @@ SUBJECT: Final = "s:"
 PARTICIPANT: Final = "p:"
 #: Holds who has the floor (core.routing.holding.Holding), once there was a request; `epoch` is beside it.
 HOLDING_FIELD: Final = "holding"
+#: The burst of the rule that decided (core.policy.Burst), if it has one.
+BURST_FIELD: Final = "burst"
+#: What was said since the last turn; the script of commits appends to it.
+TURN_FIELD: Final = "turn"
 #: Fields that every read of a ledger needs.
 COMMON_FIELDS: Final = (
     "rev",

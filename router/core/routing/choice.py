@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 class AgentState:
     """An agent as the desk knows them. Times in ms since 1970, `load` and `capacity` in units.
 
-    `channels` None: all. `present_until`: when presence lapses. `free_at`: the end of the wrap-up.
+    `channels` None: all. `present_until`: when presence lapses. `free_at`: the end of the wrap-up. `is_enrolled`: one
+    who tells no presence, and gets only what is assigned without asking.
     """
 
     identity: str
@@ -28,11 +29,15 @@ class AgentState:
     present_until: int = 0
     is_away: bool = False
     free_at: int = 0
+    is_enrolled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a conversation that waits needs of an agent. `units`: None for all of an agent's capacity."""
+    """What a conversation that waits needs of an agent. `units`: None for all of an agent's capacity.
+
+    `is_automatic`: it is assigned without asking.
+    """
 
     skills: frozenset[str] = frozenset()
     channel: str = ""
@@ -43,6 +48,7 @@ class Need:
     last_agent: str | None = None
     excluded: frozenset[str] = frozenset()
     missed: frozenset[str] = frozenset()
+    is_automatic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ def objection(need: Need, agent: AgentState, now: int) -> str | None:
         (need.agent not in {None, agent.identity}, f"only {need.agent} is asked"),
         (agent.identity in need.excluded, "declined, or has the conversation"),
         (agent.present_until <= now, "not present"),
+        (agent.is_enrolled and not need.is_automatic, "tells no presence, and this queue asks"),
         (agent.is_away, "away"),
         (agent.free_at > now, "in wrap-up"),
         (bool(missing), f"lacks {missing}"),

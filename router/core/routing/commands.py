@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from router.core.errors import UnusableError
-from router.core.lenient_json import load_json
+from router.core.lenient_json import parse_json
 from router.core.policy import MAX_PRIORITY
-from router.core.routing.holding import MAX_CONTEXT, MAX_SUMMARY
+from router.core.routing.holding import MAX_CONTEXT, MAX_DEPTH, MAX_SUMMARY, measure_context
 from router.core.values import value
 
 if TYPE_CHECKING:
@@ -169,14 +168,13 @@ def write_command(kind: str, command_id: str, data: dict[str, Any], *, source: s
 def read_command(fields: Mapping[bytes, bytes]) -> Command:
     """Read the fields of an entry; raises UnusableError, which says what is wrong with them."""
     try:
-        document = load_json(orjson.loads, fields.get(b"command", b""))
-    except (ValueError, RecursionError) as error:
+        document = parse_json(fields.get(b"command", b""))
+    except ValueError as error:
         raise UnusableError(f"the field 'command' is not JSON: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("data"), dict):
         raise UnusableError("the field 'command' is not a CloudEvent with an object as data")
     kind = _text(fields, b"type") or str(document.get("type", "")).removeprefix(PREFIX)
-    if kind not in COMMANDS:
-        raise UnusableError(f"'{kind[:80]}' is not a command (known: {', '.join(COMMANDS)})")
+    _check_kind(kind)
     named = document.get("type")
     if named is not None and named not in {kind, PREFIX + kind}:
         raise UnusableError(f"the entry's type is '{kind}' and its CloudEvent's '{str(named)[:80]}'")
@@ -184,15 +182,28 @@ def read_command(fields: Mapping[bytes, bytes]) -> Command:
     if not isinstance(command_id, str) or not 0 < len(command_id) <= _MAX_ID:
         raise UnusableError(f"a command needs an id of 1 to {_MAX_ID} characters")
     raw = document["data"]
+    return Command(kind, command_id, check_data(kind, raw), raw)
+
+
+def check_data(kind: str, raw: Mapping[str, Any]) -> CommandData:
+    """Return the data of a command, checked; raises UnusableError, which says what is wrong with it."""
+    _check_kind(kind)
     try:
         data = COMMANDS[kind].model_validate(raw)
     except ValidationError as error:
         raise UnusableError(f"{kind}: {_describe(error)}") from error
     if isinstance(data, RequestHandoff) and data.context is not None:
-        size = len(orjson.dumps(data.context))
+        size = measure_context(data.context)
+        if size is None:
+            raise UnusableError(f"{kind}: context: is nested deeper than {MAX_DEPTH} levels")
         if size > MAX_CONTEXT:
             raise UnusableError(f"{kind}: context: has {size} bytes of JSON, {MAX_CONTEXT} are allowed")
-    return Command(kind, command_id, data, raw)
+    return data
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in COMMANDS:
+        raise UnusableError(f"'{kind[:80]}' is not a command (known: {', '.join(COMMANDS)})")
 
 
 def _text(fields: Mapping[bytes, bytes], name: bytes) -> str:

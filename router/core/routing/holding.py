@@ -7,6 +7,7 @@ for an earlier holder can be refused. The transitions are in core.routing.transi
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from typing import Any, Final
 
@@ -15,10 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from router.core.formats import FIRST, HOLDING
 from router.core.keys import Target
 
-#: Bytes of JSON that the context of a request may have.
+#: Bytes of JSON that the context of a request may have, and how deep it may be nested: readers in many languages
+#: refuse deep documents, and entries nest it further.
 MAX_CONTEXT: Final = 8192
+MAX_DEPTH: Final = 50
 #: Characters of a summary, and of a note.
 MAX_SUMMARY: Final = 4000
+#: How many ids of earlier requests are remembered, so that an event that is worked on again asks once.
+MAX_ASKED: Final = 20
 
 
 class _Model(BaseModel):
@@ -53,6 +58,7 @@ class Why(StrEnum):
     STALE_EPOCH = "stale-epoch"
     NOT_HOLDER = "not-the-holder"
     PENDING = "handoff-pending"
+    REPEATED = "already-requested"
     ITSELF = "already-the-holder"
     NO_OFFER = "offer-ended"
     EXPIRED = "offer-expired"
@@ -61,6 +67,7 @@ class Why(StrEnum):
     UNKNOWN_AGENT = "unknown-agent"
     UNKNOWN_QUEUE = "unknown-queue"
     NO_SUCH_SKILLS = "nobody-has-these-skills"
+    CANNOT_SEND = "cannot-send"  # the channel, the customer or our side's address does not allow it
 
 
 class Holder(_Model):
@@ -122,6 +129,8 @@ class Holding(_Model):
     last_agent: str | None = None
     #: The request by which the present person came to it.
     taken: HandoffRequest | None = None
+    #: The ids of the last requests, open or not, the newest last.
+    asked: tuple[str, ...] = ()
 
     def changed(self, **fields: Any) -> Holding:
         """Return a copy with other values."""
@@ -133,3 +142,15 @@ def read_holding(text: str) -> Holding:
     holding = Holding.model_validate_json(text)
     HOLDING.require(holding.format)
     return holding
+
+
+def measure_context(context: dict[str, Any]) -> int | None:
+    """Return the bytes of a context's JSON; None if it is nested deeper than MAX_DEPTH."""
+    level: list[Any] = [context]
+    for _ in range(MAX_DEPTH + 2):  # the values of the deepest level, and nothing below them
+        if not level:
+            text = json.dumps(context, ensure_ascii=False, separators=(",", ":"))
+            return len(text.encode("utf-8", "surrogatepass"))
+        nested = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [each for one in nested for each in one]
+    return None

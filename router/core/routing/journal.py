@@ -36,6 +36,7 @@ class JournalAgent(BaseModel):
     present_until: int = 0
     is_away: bool = False
     free_at: int = 0
+    is_enrolled: bool = False
 
     def state(self, team: Team | None = None) -> AgentState | None:
         """Return the agent's state, with the skills, channels and capacity of `team`; None if they are not in it."""
@@ -55,6 +56,7 @@ class JournalAgent(BaseModel):
             present_until=self.present_until,
             is_away=self.is_away,
             free_at=self.free_at,
+            is_enrolled=self.is_enrolled,
         )
 
 
@@ -73,6 +75,7 @@ class JournalNeed(BaseModel):
     last_agent: str | None = None
     excluded: tuple[str, ...] = ()
     missed: tuple[str, ...] = ()
+    is_automatic: bool = False
 
     def need(self) -> Need:
         """Return it as the rule of choice takes it."""
@@ -86,6 +89,7 @@ class JournalNeed(BaseModel):
             self.last_agent,
             frozenset(self.excluded),
             frozenset(self.missed),
+            self.is_automatic,
         )
 
 
@@ -153,6 +157,7 @@ def show_looked_for(need: Need, queue: str, chosen: str, agents: Iterable[AgentS
             present_until=one.present_until,
             is_away=one.is_away,
             free_at=one.free_at,
+            is_enrolled=one.is_enrolled,
         )
         for one in agents
     ]
@@ -169,6 +174,7 @@ def show_looked_for(need: Need, queue: str, chosen: str, agents: Iterable[AgentS
             last_agent=need.last_agent,
             excluded=tuple(sorted(need.excluded)),
             missed=tuple(sorted(need.missed)),
+            is_automatic=need.is_automatic,
         ),
         "agents": tuple(shown[:MAX_AGENTS]),
         "agents_left_out": max(0, len(shown) - MAX_AGENTS),

@@ -12,7 +12,16 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from router.core.keys import Target
-from router.core.routing.holding import Because, HandoffRequest, Holder, Holding, Offer, OfferEnd, Why
+from router.core.routing.holding import (
+    MAX_ASKED,
+    Because,
+    HandoffRequest,
+    Holder,
+    Holding,
+    Offer,
+    OfferEnd,
+    Why,
+)
 from router.core.routing.inputs import (
     AcceptOffer,
     AddForeign,
@@ -99,13 +108,16 @@ def take(holding: Holding, given: Input) -> Step:
 
 def _ask(holding: Holding, given: AskForPerson) -> Step:
     request = given.request
+    if request.id in holding.asked:
+        return Step(holding, refused=Why.REPEATED)
     if given.epoch is not None and given.epoch != holding.epoch:
         return Step(holding, refused=Why.STALE_EPOCH)
     if request.asked_by is not None and request.asked_by != holding.holder.agent:
         return Step(holding, refused=Why.NOT_HOLDER)
     if request.agent is not None and request.agent == holding.holder.agent:
         return Step(holding, refused=Why.ITSELF)
-    return Step(holding.changed(request=request), (Requested(request),))
+    asked = (*holding.asked, request.id)[-MAX_ASKED:]
+    return Step(holding.changed(request=request, asked=asked), (Requested(request),))
 
 
 def _place(holding: Holding, given: GetPlace) -> Step:

@@ -12,15 +12,15 @@ from router.core.keys import Target
 from router.core.policy import MAX_PRIORITY
 from router.core.routing.choice import Need
 from router.core.routing.holding import HandoffRequest, Why
-from router.core.routing.inputs import ExpireOffer, GiveUp, LapseHolder, LosePlace, Overflow
-from router.core.routing.queues import DEFAULT_QUEUE
+from router.core.routing.inputs import AskForPerson, ExpireOffer, GiveUp, LapseHolder, LosePlace, Overflow
+from router.core.routing.queues import DEFAULT_QUEUE, AcceptMode
 from router.core.routing.transitions import FOREIGN
 from router.core.values import value
 
 if TYPE_CHECKING:
     from router.core.routing.holding import Holding
     from router.core.routing.inputs import Input
-    from router.core.routing.team import Team
+    from router.core.routing.team import Team, TeamMember
 
 #: ms after which a queue with hours is looked at again, whether it has closed.
 _HOURS: Final = 60_000
@@ -54,6 +54,27 @@ class Wish:
     need: Need | None = None
     units: int | None = 1
     is_over: bool = False
+
+
+def cards_to_enroll(team: Team) -> list[AgentCard]:
+    """Return the people who need not tell their presence: all of them, if a queue assigns without asking."""
+    if all(queue.accept is not AcceptMode.AUTOMATIC for queue in team.queues.values()):
+        return []
+    return [card_of(member) for member in team.members.values()]
+
+
+def card_of(
+    member: TeamMember, skills: tuple[str, ...] | None = None, channels: tuple[str, ...] | None = None
+) -> AgentCard:
+    """Return what the desk is told of a person, who may have said other skills and channels for now."""
+    return AgentCard(
+        member.identity,
+        member.name,
+        member.capacity,
+        member.skills if skills is None else skills,
+        member.channels if channels is None else channels,
+        member.wrap_up,
+    )
 
 
 def channel_of(holding: Holding) -> str:
@@ -95,6 +116,7 @@ def _need(request: HandoffRequest, team: Team, holding: Holding, now: int) -> Ne
         last_agent=holding.last_agent,
         excluded=frozenset(excluded),
         missed=frozenset(request.missed),
+        is_automatic=queue.accept is AcceptMode.AUTOMATIC,
     )
 
 
@@ -113,6 +135,18 @@ def due_now(holding: Holding, team: Team, now: int) -> Input | None:
     if queue.overflow is not None and not is_refused:
         return Overflow(request.id, queue.overflow, now)
     return GiveUp(request.id, queue.fallback)
+
+
+def ask_if_nobody_is(holding: Holding, conversation: str, reason: str, now: int) -> AskForPerson | None:
+    """Return a request if people hold a conversation and none was ever asked for: an earlier release gave it to them.
+
+    `conversation` begins the id of the request: the account and the conversation.
+    """
+    is_held = holding.holder.target != Target.HUMAN_AGENT or holding.holder.agent is not None
+    if is_held or holding.is_closed or holding.request is not None:
+        return None
+    name = f"{conversation}/unasked-{holding.epoch}"
+    return AskForPerson(HandoffRequest(id=name, reason=reason, queue=DEFAULT_QUEUE, since=now, queued_at=now))
 
 
 def next_due(holding: Holding, team: Team, now: int) -> int | None:

@@ -7,11 +7,14 @@
 --                           lifetime of its claims in seconds, their value, their number, index of each in KEYS...)...,
 --       and to note it: index of the set of active conversations in KEYS (0: do not note), its name, the time, the time
 --       of its sweep if it is new or doubtful (both in ms), the lifetime of the sets in seconds, 1 if it is doubtful,
---       and if its floor must be looked at: index of the partition's timers in KEYS (0: need not), its name, when (ms),
+--       and if it has a timer: index of the partition's timers in KEYS (0: it has none), its name, when its floor must be
+--       looked at (ms, '' if it need not), number of entries that are part of a turn, (id, line of the turn)..., and if
+--       there are any: when the turn is ready if nothing follows (ms), how long a turn may last (ms), and its most bytes,
 --       and for its journal: index of it in KEYS (0: nothing to note), lifetime in seconds, most lines, number of lines,
 --       line....
 -- Returns for each conversation the ids of the entries that were left out because one of their claims existed; nil if
 -- the revision differs: then nothing of the conversation was changed. Entries alone do not change the revision.
+-- An entry that was left out is in no turn. A timer is never put off here: one that comes too early changes nothing.
 -- A claim with the value '2' is certain: it replaces the value of one that exists.
 -- An index of a claim is negative if several entries share it. Its value is then '3', which leaves out no entry that
 -- shares it, and is not replaced. Any other value does: another source has reported one of these entries; that was it.
@@ -83,6 +86,41 @@ local function note(active, sweeps, name, now, due, life, is_doubtful)
     redis.call('EXPIRE', sweeps, life)
   end
 end
+local function hear(hash, heard, repeated) -- returns the open turn, nil if nothing of it is new
+  local turn, is_new = redis.call('HGET', hash, 'turn') or '', false
+  for first = 1, #heard, 2 do
+    local is_repeated = false
+    for _, id in ipairs(repeated) do
+      is_repeated = is_repeated or id == heard[first]
+    end
+    if not is_repeated then
+      turn, is_new = turn .. heard[first + 1], true
+    end
+  end
+  return is_new and turn
+end
+local function set_timers(hash, life, timers, is_ours, has_changed, repeated)
+  local name, due, heard = take(), take(), take_list(2)
+  local times = {}
+  if due ~= '' then
+    times[1] = tonumber(due)
+  end
+  if #heard > 0 then
+    local ready, most, most_bytes = tonumber(take()), tonumber(take()), tonumber(take())
+    local turn = is_ours and hear(hash, heard, repeated)
+    if turn then
+      redis.call('HSET', hash, 'turn', turn)
+      if not has_changed then
+        change(hash, life, {}, {})
+      end
+      local began = tonumber(string.match(turn, '^%d+'))
+      times[#times + 1] = #turn < most_bytes and math.min(ready, began + most) or 0
+    end
+  end
+  if is_ours and #times > 0 then
+    redis.call('ZADD', timers, 'LT', math.min(unpack(times)), name)
+  end
+end
 local results = {}
 while at < #ARGV do
   local hash, revision, life = KEYS[tonumber(take())], take(), take()
@@ -104,10 +142,7 @@ while at < #ARGV do
   end
   local timers = tonumber(take())
   if timers > 0 then
-    local name, due = take(), take()
-    if is_ours then
-      redis.call('ZADD', KEYS[timers], due, name)
-    end
+    set_timers(hash, life, KEYS[timers], is_ours, #sets + #removals > 0, repeated)
   end
   local journal = tonumber(take())
   if journal > 0 then

@@ -2,6 +2,7 @@
 -- KEYS: the beginning of the desk's keys, which are in partition 0; the partition's fence.
 -- ARGV: the partition's fence value (number of partitions), operation, now in ms, then by operation:
 --   present    identity, card as JSON {name, capacity, skills, channels or null, wrap in ms}, ms until which it holds, '1' if away
+--   enroll     cards as JSON, ms until which they hold   people of the roster, for queues that assign without asking
 --   leave      identity                              presence ends now
 --   settle     conversation, revision, wish as JSON     (see below)
 --   lapsed     limit, lease in ms                    agents whose presence has ended and who still have conversations
@@ -11,13 +12,15 @@
 --   look       most                                  all agents and needs; above 0 no needs, nor agents if they are more
 -- An agent: {name, capacity, skills, channels, wrap, till, away, free, load, idle, has = {conversation = units}}, and
 -- `profile`, the name of the set of free agents with the same skills and channels.
--- A need: {skills, channel, units, priority, since, agent, last, excluded, missed, queue}; units 0: all of an agent.
+-- One who is `enrolled` has never told their presence, and gets only what is assigned without asking.
+-- A need: {skills, channel, units, priority, since, agent, last, excluded, missed, queue, automatic}; units 0: all of an
+-- agent, automatic: assigned without asking.
 -- A conversation has a need while it waits, an `asked` agent once one is found, and a `held` one who holds it; both in a
 -- transfer.
 local P, now = KEYS[1], tonumber(ARGV[3])
 local AGENTS, PRESENCE, RESTING, PROFILES = P .. 'agents', P .. 'presence', P .. 'resting', P .. 'profiles'
 local NEEDS, CLASSES, PLACED, REVS = P .. 'needs', P .. 'classes', P .. 'placed', P .. 'revisions'
-local HELD, ASKED = P .. 'held', P .. 'asked'
+local HELD, ASKED, SEEN = P .. 'held', P .. 'asked', P .. 'seen'
 local SHIFT = 4398046511104 -- 2^42, beyond every time in ms until 2109
 local call = redis.call
 
@@ -73,8 +76,9 @@ local function store(identity, agent)
     if channels then
       table.sort(channels)
     end
-    agent.profile = redis.sha1hex(cjson.encode({ skills, channels or 'all' }))
-    call('HSETNX', PROFILES, agent.profile, cjson.encode({ skills = skills, channels = channels }))
+    agent.profile = redis.sha1hex(cjson.encode({ skills, channels or 'all', agent.enrolled or false }))
+    local profile = { skills = skills, channels = channels, enrolled = agent.enrolled }
+    call('HSETNX', PROFILES, agent.profile, cjson.encode(profile))
     local share = math.floor(agent.load * 1000 / agent.capacity)
     call('ZADD', P .. 'free:' .. agent.profile, string.format('%.0f', share * SHIFT + agent.idle), identity)
   end
@@ -82,7 +86,7 @@ local function store(identity, agent)
 end
 
 local function fits(need, identity, agent)
-  if not agent or not is_free(agent) then
+  if not agent or not is_free(agent) or (agent.enrolled and not need.automatic) then
     return false
   end
   local units = need.units > 0 and need.units or agent.capacity
@@ -111,7 +115,8 @@ local function choose(need)
   local profiles = call('HGETALL', PROFILES)
   for at = 1, #profiles, 2 do
     local profile = cjson.decode(profiles[at + 1])
-    if has_all(need.skills, profile.skills) and takes(profile.channels, need.channel) then
+    if has_all(need.skills, profile.skills) and takes(profile.channels, need.channel)
+      and (need.automatic or not profile.enrolled) then
       local free, from, searching = P .. 'free:' .. profiles[at], 0, true
       while searching do
         local found = call('ZRANGE', free, from, from + 15, 'WITHSCORES')
@@ -147,8 +152,8 @@ local function class_of(need)
   local skills = { unpack(need.skills) }
   table.sort(skills)
   local agent = need.agent ~= cjson.null and need.agent or nil
-  local class = { skills = skills, channel = need.channel, agent = agent, units = need.units }
-  return redis.sha1hex(cjson.encode({ skills, need.channel, agent or '', need.units })), class
+  local class = { skills = skills, channel = need.channel, agent = agent, units = need.units, automatic = need.automatic }
+  return redis.sha1hex(cjson.encode({ skills, need.channel, agent or '', need.units, need.automatic or false })), class
 end
 local function stop_waiting(conversation)
   local need = get(NEEDS, conversation)
@@ -198,7 +203,8 @@ local function serve(identity)
       local class = cjson.decode(classes[at + 1])
       local units = class.units > 0 and class.units or agent.capacity
       if (not class.agent or class.agent == identity) and has_all(class.skills, agent.skills)
-        and takes(agent.channels, class.channel) and agent.load + units <= agent.capacity then
+        and takes(agent.channels, class.channel) and agent.load + units <= agent.capacity
+        and (class.automatic or not agent.enrolled) then
         local waiting, from, searching = P .. 'waiting:' .. classes[at], 0, true
         while searching do
           local found = call('ZRANGE', waiting, from, from + 15, 'WITHSCORES')
@@ -249,18 +255,41 @@ end
 
 local operations = {}
 
-function operations.present(identity, card, till, away)
+local function note_card(identity, fresh, till, away, enrolled)
   local agent = get(AGENTS, identity) or { load = 0, idle = now, free = 0, has = {}, till = 0 }
   unindex(identity, agent)
   if agent.till <= now and agent.load == 0 then
     agent.idle = now
   end
-  local fresh = cjson.decode(card)
   agent.name, agent.capacity, agent.skills, agent.channels = fresh.name, fresh.capacity, fresh.skills, fresh.channels
-  agent.till, agent.away, agent.wrap = tonumber(till), away == '1', fresh.wrap
+  agent.till, agent.away, agent.wrap, agent.enrolled = tonumber(till), away, fresh.wrap, enrolled
   call('ZADD', PRESENCE, till, identity)
   store(identity, agent)
   serve(identity)
+end
+
+function operations.present(identity, card, till, away)
+  call('HSET', SEEN, identity, now)
+  note_card(identity, cjson.decode(card), till, away == '1', nil)
+  return call('ZCARD', PLACED)
+end
+
+-- Those who are enrolled no longer keep what they have, and get nothing new.
+function operations.enroll(cards, till)
+  local listed = {}
+  for _, card in ipairs(cjson.decode(cards)) do
+    listed[card.identity] = true
+    if call('HEXISTS', SEEN, card.identity) == 0 then
+      note_card(card.identity, card, till, false, true)
+    end
+  end
+  for _, identity in ipairs(call('HKEYS', AGENTS)) do
+    local agent = get(AGENTS, identity)
+    if agent.enrolled and not listed[identity] then
+      agent.away = true
+      store(identity, agent)
+    end
+  end
   return call('ZCARD', PLACED)
 end
 

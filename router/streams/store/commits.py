@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.core.formats import FORMAT, LEDGER
 from router.core.keys import Target
-from router.core.ledger.marker import Hearing
+from router.core.ledger.marker import BURST_FIELD, Hearing
+from router.core.ledger.turns import MAX_TURN_BYTES, WITH_TURN, TurnLedger, read_burst, show_heard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from router.core.keys import Keys
     from router.core.ledger.ledger import Ledger
@@ -45,13 +46,14 @@ class CommitCall:
 
 
 class CommitCalls:
-    """Makes the calls of one namespace; `marker_ttl` is in seconds.
+    """Makes the calls of one namespace; `marker_ttl` is in seconds, `clock` returns µs since 1970.
 
     With a `recent` the calls also note their conversations there as active.
     """
 
-    def __init__(self, keys: Keys, *, marker_ttl: int, recent: Recent | None) -> None:
+    def __init__(self, keys: Keys, *, marker_ttl: int, recent: Recent | None, clock: Callable[[], int]) -> None:
         self._keys = keys
+        self._clock = clock
         self._marker_ttl = marker_ttl
         self._recent = recent
         self._shared: dict[int, list[str]] = {}  # by partition: the same in every call
@@ -105,13 +107,25 @@ class CommitCalls:
         if ledger.wake_at is None:
             args.append(0)
         else:
-            keys.append(self._keys.timers(call.partition))
-            args += (len(keys), f"{ledger.account_id} {ledger.conversation_id}", ledger.wake_at)
+            self._add_timer(call, ledger)
         if ledger.journal:
             keys.append(self._keys.journal(ledger.account_id, ledger.conversation_id))
             args += (len(keys), JOURNAL_LIFE, MAX_JOURNAL, len(ledger.journal), *ledger.journal)
         else:
             args.append(0)
+
+    def _add_timer(self, call: CommitCall, ledger: Ledger) -> None:
+        """Add when the conversation must be looked at, and the communications that are part of its turn."""
+        heard = ledger.heard if isinstance(ledger, TurnLedger) else []
+        call.keys.append(self._keys.timers(call.partition))
+        wake_at = "" if ledger.wake_at == WITH_TURN else ledger.wake_at
+        call.args += (len(call.keys), f"{ledger.account_id} {ledger.conversation_id}", wake_at, len(heard))
+        if heard:
+            now, burst = self._clock() // 1000, read_burst(ledger.get(BURST_FIELD))
+            for entry in ledger.entries:
+                if entry.id in heard:
+                    call.args += (entry.id, show_heard(entry, now))
+            call.args += (now + burst.quiet, burst.most, MAX_TURN_BYTES)
 
     def _note(self, recent: Recent, ledger: Ledger) -> list[Any]:
         return recent.note(ledger.account_id, ledger.conversation_id, is_doubtful=ledger.is_doubtful)

@@ -15,7 +15,7 @@ from router.core.routing.choice import AgentState
 from router.streams.client.scripts import load_script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from router.core.keys import Keys
     from router.core.routing.wishes import AgentCard, Wish
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: ms until another process handles what one took and did not finish.
 LEASE: Final = 3000
+#: ms: longer than any process runs.
+FOR_EVER: Final = 10 * 365 * 86_400_000
 
 
 class Settled(NamedTuple):
@@ -51,14 +53,16 @@ class Desk:
 
     async def arrive(self, card: AgentCard, until: int, *, is_away: bool = False) -> int:
         """Note an agent's presence until `until` (ms); returns the number of conversations that wait to be offered."""
-        shown = {
-            "name": card.name,
-            "capacity": card.capacity,
-            "skills": card.skills,
-            "channels": card.channels,
-            "wrap": int(card.wrap_up * 1000),
-        }
-        return int(await self._run("present", card.identity, orjson.dumps(shown), until, "1" if is_away else ""))
+        away = "1" if is_away else ""
+        return int(await self._run("present", card.identity, orjson.dumps(_show_card(card)), until, away))
+
+    async def enroll(self, cards: Iterable[AgentCard]) -> int:
+        """Note people who tell no presence, and get what queues assign without asking; replaces those noted before.
+
+        Returns the number of conversations that wait to be offered.
+        """
+        listed = orjson.dumps([_show_card(card) for card in cards])
+        return int(await self._run("enroll", listed, self._clock() + FOR_EVER))
 
     async def leave(self, identity: str) -> None:
         """End an agent's presence."""
@@ -115,6 +119,17 @@ def _pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:
     return list(zip(flat[::2], flat[1::2], strict=True))
 
 
+def _show_card(card: AgentCard) -> dict[str, Any]:
+    return {
+        "identity": card.identity,
+        "name": card.name,
+        "capacity": card.capacity,
+        "skills": card.skills,
+        "channels": card.channels,
+        "wrap": int(card.wrap_up * 1000),
+    }
+
+
 def _show(wish: Wish) -> dict[str, Any]:
     need = wish.need
     shown: dict[str, Any] = {
@@ -135,6 +150,7 @@ def _show(wish: Wish) -> dict[str, Any]:
             "last": need.last_agent,
             "excluded": sorted(need.excluded),
             "missed": sorted(need.missed),
+            "automatic": need.is_automatic,
         }
     return {name: one for name, one in shown.items() if one is not None}
 
@@ -151,4 +167,5 @@ def _read_agent(identity: str, stored: dict[str, Any]) -> AgentState:
         present_until=int(stored["till"]),
         is_away=bool(stored["away"]),
         free_at=int(stored["free"]),
+        is_enrolled=bool(stored.get("enrolled")),
     )

@@ -18,7 +18,7 @@ from router.core.formats import FIRST, FORMAT, LEDGER, OtherFormatError
 from router.core.judging.routes import Route
 from router.core.keys import RESOLVER, Keys
 from router.core.ledger.ledger import Ledger
-from router.core.ledger.marker import COMMON_FIELDS, Hearing
+from router.core.ledger.marker import BURST_FIELD, COMMON_FIELDS, Hearing
 from router.core.values import value
 from router.streams.client.connection import Redis, load_script
 from router.streams.client.scripts import NO_REPLICATION, Call, NotReplicatedError, Replication, confirm, run_all
@@ -83,7 +83,7 @@ class Store:
         self._redis = redis
         self._keys = keys
         self._clock = clock
-        self._commits = CommitCalls(keys, marker_ttl=marker_ttl, recent=recent)
+        self._commits = CommitCalls(keys, marker_ttl=marker_ttl, recent=recent, clock=clock)
         self._recent = recent
         self._replication = replication
         self._unconfirmed: set[str] = set()
@@ -152,6 +152,10 @@ class Store:
         fields = {name.decode(): value.decode() for name, value in rows.items()}
         LEDGER.require(fields.get(FORMAT, FIRST))
         return Ledger(self._keys.namespace, account_id, conversation_id, fields)
+
+    async def has_turns(self, account_id: str, conversation_id: str) -> bool:
+        """Return whether what is said in a conversation comes in turns too: its rule has a burst."""
+        return bool(await self._redis.hexists(self._keys.conversation(account_id, conversation_id), BURST_FIELD))
 
     async def commit(self, ledgers: Sequence[Ledger]) -> list[bool]:
         """Commit changed ledgers in one round trip; False where another worker was first: read again and repeat.

@@ -6,7 +6,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from router.core.keys import Target
-from router.core.routing.holding import Because, HandoffRequest, Holder, Holding, OfferEnd, Why, read_holding
+from router.core.routing.holding import (
+    MAX_ASKED,
+    Because,
+    HandoffRequest,
+    Holder,
+    Holding,
+    OfferEnd,
+    Why,
+    read_holding,
+)
 from router.core.routing.inputs import (
     AcceptOffer,
     AddForeign,
@@ -127,6 +136,8 @@ def test_giving_up():
     ("inputs", "why"),
     [
         ((ASKED, ASKED), Why.PENDING),
+        ((ASKED, GiveUp("r1", Fallback.AI_AGENT), ASKED), Why.REPEATED),
+        ((ASKED, PLACED, ACCEPTED, ReleaseFloor("dana", 1), ASKED), Why.REPEATED),
         ((AskForPerson(request(), epoch=1),), Why.STALE_EPOCH),
         ((AskForPerson(request(asked_by="dana")),), Why.NOT_HOLDER),
         ((ASKED, PLACED, ACCEPTED, AskForPerson(request(2, agent="dana", asked_by="dana"))), Why.ITSELF),
@@ -150,6 +161,16 @@ def test_refusals(inputs, why):
     assert (step.refused, step.happened) == (why, ())
 
 
+def test_the_ids_of_requests_are_remembered_within_bounds():
+    """However many requests a conversation has had, its state stays small, and the last ones are known."""
+    holding = Holding(holder=AI)
+    for number in range(3 * MAX_ASKED):
+        holding = take(holding, AskForPerson(request(number))).holding
+        holding = take(holding, GiveUp(f"r{number}", Fallback.AI_AGENT)).holding
+    assert holding.asked == tuple(f"r{number}" for number in range(2 * MAX_ASKED, 3 * MAX_ASKED))
+    assert take(holding, AskForPerson(request(3 * MAX_ASKED))).refused is None
+
+
 def test_a_holding_is_read_as_it_was_written():
     """The ledger keeps it as JSON."""
     holding = run(ASKED, PLACED).holding
@@ -170,6 +191,7 @@ class Floors(RuleBasedStateMachine):
         self.requests = 0
         self.open_offers = set()
         self.open_requests = set()
+        self.asked = []
         self.epochs = [0]
 
     def take(self, given):
@@ -212,7 +234,15 @@ class Floors(RuleBasedStateMachine):
     @rule(agent=st.none() | AGENTS, asked_by=st.none() | AGENTS, epoch=st.none() | EPOCHS)
     def ask(self, agent, asked_by, epoch):
         epoch = None if epoch is None else self.holding.epoch + epoch
-        self.take(AskForPerson(self.fresh(agent=agent, asked_by=asked_by), epoch))
+        fresh = self.fresh(agent=agent, asked_by=asked_by)
+        if self.take(AskForPerson(fresh, epoch)).refused is None:
+            self.asked.append(fresh)
+
+    @precondition(lambda self: self.asked)
+    @rule(back=st.integers(1, MAX_ASKED))
+    def ask_again(self, back):
+        step = self.take(AskForPerson(self.asked[-min(back, len(self.asked))]))
+        assert step.refused in {Why.REPEATED, Why.PENDING, Why.CLOSED}
 
     @precondition(lambda self: self.holding.request is not None)
     @rule(agent=AGENTS, is_automatic=st.booleans())

@@ -11,7 +11,7 @@ from router.core.keys import Keys
 from router.core.routing.choice import AgentState, Need, choose, next_for
 from router.core.routing.wishes import AgentCard, Wish
 from router.streams.client.connection import connect
-from router.streams.store.desk import LEASE, Desk
+from router.streams.store.desk import FOR_EVER, LEASE, Desk
 
 START = 1_800_000_000_000
 LATE = START + 10_000_000
@@ -149,6 +149,18 @@ async def test_a_place_that_is_lost(desk):
     assert (await desk.settle("c1", 1, Wish(asked="dana"))).is_lost
 
 
+async def test_who_is_enrolled_gets_what_is_assigned_without_asking(desk):
+    """Until they tell their presence themselves, or leave the roster."""
+    await desk.enroll([card("dana"), card("eli")])
+    assert (await desk.settle("c1", 1, wait_for())).agent is None
+    assert (await desk.settle("c2", 1, wait_for(is_automatic=True))).agent == "dana"
+    await desk.arrive(card("dana"), LATE)
+    assert await desk.take_placed(10) == ["c1", "c2"]
+    await desk.enroll([card("dana")])
+    states = {one.identity: (one.is_enrolled, one.is_away) for one in (await desk.look())[0]}
+    assert states == {"dana": (False, False), "eli": (True, True)}
+
+
 @dataclass
 class Model:
     """The desk as the rule says it, without indexes."""
@@ -156,6 +168,23 @@ class Model:
     agents: dict = field(default_factory=dict)
     needs: dict = field(default_factory=dict)
     asked: dict = field(default_factory=dict)
+    seen: set = field(default_factory=set)
+
+    def enroll(self, identity, now):
+        """Note somebody who tells no presence, unless they have told it before."""
+        if identity in self.seen:
+            return
+        known = self.agents.get(identity, AgentState(identity, 1, idle_since=now))
+        self.agents[identity] = replace(
+            known, capacity=1, is_enrolled=True, is_away=False, present_until=now + FOR_EVER
+        )
+        self.serve(identity, now)
+
+    def turn_away(self, listed):
+        """Give nothing more to those who are enrolled no longer."""
+        for identity, agent in self.agents.items():
+            if agent.is_enrolled and identity not in listed:
+                self.agents[identity] = replace(agent, is_away=True)
 
     def settle(self, name, need, now):
         """Return the agent for a need that is new."""
@@ -202,9 +231,12 @@ NEEDS = st.builds(
     last_agent=st.none() | IDENTITIES,
     excluded=st.frozensets(IDENTITIES, max_size=2),
     missed=st.frozensets(IDENTITIES, max_size=2),
+    is_automatic=st.booleans(),
 )
+ENROLLED = st.tuples(st.just("enroll"), st.lists(IDENTITIES, unique=True, max_size=3))
 STEPS = st.lists(
-    ARRIVALS | st.tuples(st.just("need"), NEEDS) | st.tuples(st.just("free"), st.integers(0, 20)), max_size=25
+    ARRIVALS | ENROLLED | st.tuples(st.just("need"), NEEDS) | st.tuples(st.just("free"), st.integers(0, 20)),
+    max_size=25,
 )
 
 
@@ -233,9 +265,16 @@ async def compare(url, steps):
                         channels=None if channels is None else frozenset(channels),
                         present_until=LATE,
                         is_away=is_away,
+                        is_enrolled=False,
                     )
+                    model.seen.add(identity)
                     await desk.arrive(card(identity, capacity, tuple(skills), channels), LATE, is_away=is_away)
                     model.serve(identity, clock.now)
+                case ("enroll", listed):
+                    await desk.enroll([card(identity, 1) for identity in listed])
+                    for identity in listed:
+                        model.enroll(identity, clock.now)
+                    model.turn_away(listed)
                 case ("need", need):
                     name, waiting = f"c{len(names):02}", replace(need, since=clock.now)
                     names.append(name)
