@@ -157,6 +157,7 @@ def make_people(settings: Settings, redis: Redis, *, store: Store, apis: Apis, c
     actions = Actions(people, store, effects, keys, team, clock)
     floor = FloorPath(store=store, desk=desk, timers=timers, team=lambda: team, clock=clock, notify=actions.notify)
     loop = FloorLoop(floor=floor, desk=desk, timers=timers, partitions=keys.partitions)
+    store.on_wake = timers.on_set = loop.wake_at
     commander = Commander(
         redis=redis,
         keys=keys,
