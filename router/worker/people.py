@@ -6,11 +6,10 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from router import metrics
-from router.agents.effects import Effects, NotYetError, Ticket
+from router.agents.effects import Effects, NotYetError, ReplyOutcome, Ticket
 from router.agents.joiners import Joiners
 from router.agents.joins import JoinOutcome
 from router.agents.people import PersonActions
-from router.agents.texts import ReplyOutcome
 from router.core.entries import EntryParticipant
 from router.core.keys import COMMANDER
 from router.core.routing.commands import COMMANDS, HolderCommand, Say

@@ -18,10 +18,10 @@ from router.core.handoff_models import (
 )
 from router.core.keys import Target
 from router.core.ledger.marker import HOLDING_FIELD, PARTICIPANT, Marker, read_marker
-from router.core.resources import AGENT_TYPES
+from router.core.resources import AGENT_TYPES, ParticipantType
 from router.core.routing.holding import Holder, Holding, read_holding
 from router.core.routing.inputs import Changed, Ended, Failed, Made, Requested
-from router.core.routing.transitions import Step, take
+from router.core.routing.transitions import FOREIGN, Step, take
 from router.core.timestamps import to_text
 
 if TYPE_CHECKING:
@@ -29,14 +29,44 @@ if TYPE_CHECKING:
     from router.core.ledger.fields import LedgerFields
     from router.core.routing.holding import HandoffRequest, Offer
     from router.core.routing.inputs import Happening, Input
+    from router.core.routing.team import Team
 
 
-def holding_of(ledger: LedgerFields) -> Holding | None:
-    """Return the floor of a conversation; None if nobody was announced in it. Raises FieldNotReadError."""
+def holding_of(ledger: LedgerFields, team: Team | None = None) -> Holding | None:
+    """Return the floor of a conversation; None if nobody was announced in it. Raises FieldNotReadError.
+
+    An earlier release noted no holder, and closed conversations without saying so in the Holding. Of its conversations
+    for people, whoever has joined as HUMAN_AGENT holds: the person of the `team` at that address, else somebody of
+    another system. Without a `team`, or if the ledger was not read as a whole, nobody is found.
+    """
     if (text := ledger.get(HOLDING_FIELD)) is not None:
-        return read_holding(text)
+        holding = read_holding(text)
+        return holding.changed(is_closed=True) if ledger.is_closed and not holding.is_closed else holding
     target = ledger.get("target")
-    return Holding(holder=Holder(target=Target(target)), epoch=ledger.epoch) if target is not None else None
+    if target is None:
+        return None
+    holding = Holding(holder=Holder(target=Target(target)), epoch=ledger.epoch, is_closed=ledger.is_closed)
+    if not is_of_earlier_release(ledger):
+        return holding
+    holder = Holder(target=Target.HUMAN_AGENT, agent=_find_person(ledger, team) if team else None)
+    return holding.changed(holder=holder, customer=find_customer(ledger))
+
+
+def is_of_earlier_release(ledger: LedgerFields) -> bool:
+    """Return whether people hold a conversation in which no release ever asked for one of them."""
+    return ledger.get("target") == Target.HUMAN_AGENT and ledger.get("epoch") is None
+
+
+def _find_person(ledger: LedgerFields, team: Team) -> str | None:
+    """Return the person who is in the conversation as HUMAN_AGENT; None if nobody is known to be."""
+    for name, text in sorted(ledger.fields.items()) if ledger.known is None else ():
+        marker = read_marker(text) if name.startswith(PARTICIPANT) else None
+        if marker is None or marker.type != ParticipantType.HUMAN_AGENT or not marker.is_present:
+            continue
+        agent = next(filter(None, map(team.agent_at, map(from_key, marker.addresses))), None)
+        if agent is not None or team.is_holder_foreign:
+            return agent or FOREIGN + name.removeprefix(PARTICIPANT)
+    return None
 
 
 class Telling(NamedTuple):
