@@ -6,6 +6,7 @@ An entry has the fields `type`, `id` and `command`, a CloudEvent whose `type` is
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -162,7 +163,7 @@ class Command:
 def write_command(kind: str, command_id: str, data: dict[str, Any], *, source: str) -> dict[str, str]:
     """Return the fields of an entry; `source` is a URI reference that names the sender."""
     document = {"specversion": "1.0", "id": command_id, "type": PREFIX + kind, "source": source, "data": data}
-    return {"type": kind, "id": command_id, "command": orjson.dumps(document).decode()}
+    return {"type": kind, "id": command_id, "command": json.dumps(document)}
 
 
 def read_command(fields: Mapping[bytes, bytes]) -> Command:
