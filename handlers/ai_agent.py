@@ -29,12 +29,13 @@ import orjson
 from handlers.consume import GIVEN_UP
 from handlers.handler import Handler, HandlerResult, Ports, data_of
 from handlers.replies import ReplyAnswer, ask, is_asked_for, load_reply, make_greeting
-from router.agents.classic import AI_IDENTITY, ClassicText
-from router.agents.effects import SETTLE, Effect, NotYetError, ReplyOutcome, Ticket
+from router.agents.classic import AI_IDENTITY
+from router.agents.customer_texts import CustomerTexts, ticket_of
+from router.agents.effects import SETTLE, Effect, NotYetError, ReplyOutcome
 from router.agents.joiners import Joiners
 from router.agents.joining import fits
 from router.agents.joins import JoinOutcome, JoinRequest, JoinResult, unless_ended
-from router.agents.texts import SENDING, V2Text
+from router.agents.texts import SENDING
 from router.core.addresses import Address, Channel
 from router.core.classic.members import is_classic
 from router.core.entries import (
@@ -49,18 +50,16 @@ from router.core.formats import OtherFormatError
 from router.core.keys import Target
 from router.core.resources import ParticipantType
 from router.core.routing.holding import Why
-from router.core.timestamps import to_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from handlers.handler import Reaction
     from handlers.replies import Reply
+    from router.agents.effects import OutgoingText
     from router.core.entries import Entry, EntryData, ParticipantData
     from router.process.apis import Apis
 
-#: µs by which our clock may be ahead of the API's without that being noticed.
-CLOCK_SKEW: Final = 60_000_000
 #: The value of ROUTER_AI_AGENT_ON_FAILURE with which a person is asked for.
 HANDOFF: Final = "handoff"
 #: The command that asks for a person, and the step that writes it.
@@ -103,7 +102,6 @@ class AiAgent:
         api_ahead: Callable[[str], int] = lambda _: 0,
         has_turns: Callable[[str, str], Awaitable[bool]],
     ) -> None:
-        self._apis = apis
         self._joiners = joiners
         self._reply = reply
         self._address = address
@@ -112,7 +110,7 @@ class AiAgent:
         self._on_failure = on_failure
         self._settle = settle
         self._clock = clock
-        self._api_ahead = api_ahead
+        self._texts = CustomerTexts(apis, api_ahead)
         self._has_turns = has_turns
 
     @property
@@ -150,7 +148,7 @@ class AiAgent:
         data = entry.data
         if isinstance(data, HolderChangedData) and data.to.target != Target.AI_AGENT:
             return HandlerResult(ELSEWHERE, {"because": data.because, "epoch": data.epoch})
-        if not await effect.holds(_ticket(data)):
+        if not await effect.holds(ticket_of(data)):
             return HandlerResult(ReplyOutcome.STALE)
         try:
             customer = await self._joiners.find_customer(data)
@@ -207,7 +205,7 @@ class AiAgent:
             joined = await self._join(data, effect)
             fields["apology"] = joined.how
             if joined.participant_id is not None:
-                message = self._message(entry, data, joined.participant_id, self._apology)
+                message = self._texts.make(entry, data, joined.participant_id, self._apology)
                 fields["apology"] = await self._send_once(data, message, effect, "apology")
         return HandlerResult(GIVEN_UP, fields, level="error")
 
@@ -299,41 +297,17 @@ class AiAgent:
         """Send the text once; returns a ReplyOutcome, or the ending because of which nothing was sent."""
         if not answer.text:
             return ReplyOutcome.SILENT if answer.request is None else ReplyOutcome.HANDOFF
-        return await self._send_once(data, self._message(entry, data, participant_id, answer.text), effect, "send")
+        return await self._send_once(data, self._texts.make(entry, data, participant_id, answer.text), effect, "send")
 
-    async def _send_once(self, data: ParticipantData, message: V2Text | ClassicText, effect: Effect, step: str) -> str:
+    async def _send_once(self, data: ParticipantData, message: OutgoingText, effect: Effect, step: str) -> str:
         joiner = self._joiners.of(data.account_id, data.conversation.id)
-        sending = effect.send(message, _ticket(data), step=step, settle=self._settle, clock=self._clock)
+        sending = effect.send(message, ticket_of(data), step=step, settle=self._settle, clock=self._clock)
         return await unless_ended(sending, partial(joiner.find_ending, data.conversation.id, data.participant.id))
-
-    def _message(self, entry: Entry, data: ParticipantData, participant_id: str, text: str) -> V2Text | ClassicText:
-        api = self._apis.of(data.account_id)
-
-        def since() -> int:  # asked after an answer of the API, which tells its time
-            return (to_microseconds(entry.time) or 0) + self._api_ahead(data.account_id) - CLOCK_SKEW
-
-        if not is_classic(data.conversation.id):
-            return V2Text(
-                api.v2, data.conversation.id, data.participant, data.channel, participant_id, text, since=since
-            )
-        return ClassicText(
-            api.classic,
-            data.conversation.id,
-            author=AI_IDENTITY,
-            text=text,
-            since=since,
-            service_sid=api.account.classic_service_sid,
-        )
 
 
 def _can_send(data: ParticipantData) -> bool:
     """Tell whether an answer can reach the customer; a classic conversation sends on all its channels."""
     return data.channel in SENDING or is_classic(data.conversation.id)
-
-
-def _ticket(data: EntryData) -> Ticket:
-    """Return the ticket of an answer: for the epoch of its entry, and while the AI agent holds."""
-    return Ticket(data.account_id, data.conversation.id, data.epoch, Target.AI_AGENT)
 
 
 def _opt_out(data: JoinedData | CommunicationData | TurnData) -> str | None:

@@ -57,6 +57,7 @@ class Side:
         apis = OneApi(self.harness.client, self.client)
         joiners = Joiners(apis, self.harness.store)
         given = {"apis": apis, "joiners": joiners, "reply": make_greeting(HELLO), "settle": 0.0}
+        given["has_turns"] = self.harness.store.has_turns
         agent = AiAgent(**(given | options))
         return Consumption("ai_agent", agent.handler, self.harness.effects())
 

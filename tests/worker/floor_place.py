@@ -44,7 +44,7 @@ class Place:
     def __post_init__(self):
         self.store = self.kind(self.redis, self.keys, marker_ttl=5000, clock=lambda: self.now * 1000)
         self.desk = Desk(self.redis, self.keys, clock=lambda: self.now)
-        timers = Timers(self.redis, self.keys, clock=lambda: self.now)
+        self.timers = timers = Timers(self.redis, self.keys, clock=lambda: self.now)
         self.floor = FloorPath(
             store=self.store,
             desk=self.desk,

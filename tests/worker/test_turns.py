@@ -109,7 +109,7 @@ async def test_another_worker_goes_on(place):
     await place.say("hi")
     other = TurnPlace(place.redis)
     other.now += QUIET
-    assert await other.loop._timers.take(0, 10) == [(ACCOUNT, CONVERSATION)]  # and dies
+    assert (await other.loop._timers.take(0, 10)).conversations == [(ACCOUNT, CONVERSATION)]  # and dies
     await other.later(1)
     assert await other.turns() == []
     await other.later(TIMER_LEASE / 1000 - 1)

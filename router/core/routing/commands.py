@@ -6,9 +6,9 @@ An entry has the fields `type`, `id` and `command`, a CloudEvent whose `type` is
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from router.core.errors import UnusableError
@@ -170,7 +170,7 @@ def write_command(kind: str, command_id: str, data: dict[str, Any], *, source: s
         "datacontenttype": "application/json",
         "data": data,
     }
-    return {"type": kind, "id": command_id, "command": orjson.dumps(document).decode()}
+    return {"type": kind, "id": command_id, "command": json.dumps(document)}
 
 
 def read_command(fields: Mapping[bytes, bytes]) -> Command:
