@@ -254,7 +254,7 @@ class Effect:
         subject = Command(kind, command_id, checked, known).subject
         stream = self._keys.commands(self._keys.partition_of(subject) if subject else 0)
         source = f"{SOURCE_PREFIX}{self._keys.namespace}/{self._group}"
-        fields: dict[Any, Any] = write_command(kind, command_id, known, source=source)
+        fields: dict[Any, Any] = dict(write_command(kind, command_id, known, source=source))
 
         async def write(_: Doubt | None) -> str:
             await self._redis.xadd(stream, fields)
