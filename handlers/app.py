@@ -83,6 +83,7 @@ def make_consumer(name: str, row: HandlerRow, ports: Ports, handler: Handler) ->
         on_result=lambda result: metrics.count("router_attempts", row.group, result),
         facts=facts_of,
         on_dead=consumption.given_up,
+        before_dead=consumption.failing,
         start=row.start,
     )
 

@@ -19,6 +19,7 @@ from router.agents.effects import NotYetError
 from router.core.addresses import mask
 from router.core.entries import Entry, ParticipantData, read_entry
 from router.logs import describe_fully, log
+from router.streams.client.connection import RedisError
 from router.streams.delivery import Delivery, Done, Later, Poison, Verdict
 
 if TYPE_CHECKING:
@@ -108,6 +109,20 @@ class Consumption:
         result = await reaction(entry, effect)
         await effect.end(result.word)
         return result
+
+    async def failing(self, delivery: Delivery, reason: str) -> None:
+        """Let the handler act before an entry becomes a dead letter; raises RedisError, and nothing else."""
+        if (react := self._handler.failing) is None:
+            return
+        try:
+            entry = read_entry(delivery.fields.get(b"event", b""))
+            await react(entry, self._effects.of(delivery.stream.partition, entry.id), reason)
+        except (RedisError, OSError):
+            raise
+        except ValidationError:
+            return
+        except Exception as error:  # noqa: BLE001 - the entry becomes a dead letter all the same
+            log("failing.failed", level="error", entry=delivery.entry_id, error=describe_fully(error))
 
     async def given_up(self, delivery: Delivery) -> None:
         """Count and report an entry that has become a dead letter; the handler may tell the customer. Never raises."""

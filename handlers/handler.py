@@ -41,7 +41,9 @@ Reaction = Callable[[Entry, Effect], Awaitable[HandlerResult]]
 class Handler:
     """Reactions by type of entry; entries of other types are acknowledged and logged as ignored.
 
-    `given_up` is called once, without retries, for an entry that has become a dead letter; its result is logged.
+    `failing` is called with the reason before an entry becomes a dead letter, perhaps several times: what it does
+    through `effect` happens once. `given_up` is called once, without retries, for an entry that has become a dead
+    letter; its result is logged.
     `background` runs beside the consumer in every process of the handler; if it raises, that is logged and it is
     started again.
     """
@@ -49,6 +51,7 @@ class Handler:
     reactions: Mapping[str, Reaction]
     background: Callable[[], Awaitable[None]] | None = None
     given_up: Reaction | None = None
+    failing: Callable[[Entry, Effect, str], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

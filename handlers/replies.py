@@ -1,18 +1,19 @@
 """The function that answers for the AI agent; ROUTER_AI_AGENT_REPLY="package.module:function" names another one.
 
-    async def reply(joined: JoinedEntry) -> str | None: ...
+    async def reply(joined: JoinedEntry) -> str | Handoff | None: ...
 
     @replies_to(CommunicationEntry)
-    async def reply(communication: CommunicationEntry) -> str | None: ...
+    async def reply(communication: CommunicationEntry) -> str | Handoff | None: ...
 
     @replies_to(TurnEntry)
-    async def reply(turn: TurnEntry) -> str | None: ...
+    async def reply(turn: TurnEntry) -> str | Handoff | None: ...
 
 The module is found where Python finds modules, and in the current folder. A reply gets the entry and returns the text
-to send; None or blank sends nothing. Without `replies_to` it is called for participant.joined only. The first message
-of a customer makes both entries, so a reply to both types answers it twice, unless it returns None for one of them. A
-plain function runs in a thread and may block. A reply is called once per entry, or again if the process dies before it
-returns; its text is kept. There is no time limit.
+to send; None or blank sends nothing. `handoff(reason, ...)` asks for a person, with or without a text. Without
+`replies_to` it is called for participant.joined only. The first message of a customer makes both entries, so a reply to
+both types answers it twice, unless it returns None for one of them. A plain function runs in a thread and may block. A
+reply is called once per entry, or again if the process dies before it returns; its answer is kept. There is no time
+limit. docs/ai-agents.md has the rest.
 
 A turn has all that a customer said in one burst, where the routing rule has a `burst`. A reply to both
 TurnEntry and CommunicationEntry gets each message once: in its turn where there are turns, by itself elsewhere.
@@ -24,12 +25,31 @@ import asyncio
 import inspect
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from router.core.entries import CommunicationData, Entry, JoinedData, TurnData
-from router.core.errors import SettingsError
+import orjson
+
+from router.agents.history import Utterance
+from router.core.entries import (
+    CommandRefusedData,
+    CommunicationData,
+    Entry,
+    HandoffFailedData,
+    HolderChangedData,
+    JoinedData,
+    TurnData,
+)
+from router.core.errors import SettingsError, UnusableError
+from router.core.routing.commands import check_data
+from router.core.routing.holding import MAX_SUMMARY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 class JoinedEntry(Entry):
@@ -50,7 +70,81 @@ class TurnEntry(Entry):
     data: TurnData
 
 
-Reply = Callable[[Any], str | Awaitable[str | None] | None]
+class HolderChangedEntry(Entry):
+    """A holder.changed entry with typed data: the AI agent holds the conversation again, `data.note` says more."""
+
+    data: HolderChangedData
+
+
+class HandoffFailedEntry(Entry):
+    """A handoff.failed entry with typed data: nobody took the conversation, and the AI agent still holds it."""
+
+    data: HandoffFailedData
+
+
+class CommandRefusedEntry(Entry):
+    """A command.refused entry with typed data: a request for a person was refused, `data.why` names the reason."""
+
+    data: CommandRefusedData
+
+
+@dataclass(frozen=True, slots=True)
+class Handoff:
+    """An answer that asks for a person: the data of a `handoff.request`, and the text to send; made by `handoff`."""
+
+    request: Mapping[str, Any]
+    text: str | None = None
+
+
+def handoff(
+    reason: str,
+    *,
+    text: str | None = None,
+    summary: str | None = None,
+    context: Mapping[str, Any] | None = None,
+    skills: Sequence[str] = (),
+    queue: str | None = None,
+    agent: str | None = None,
+    priority: int = 0,
+) -> Handoff:
+    """Return an answer that asks for a person, after `text` was sent. The AI agent holds on until one accepts.
+
+    `reason` and `summary` are cut to 4,000 characters. `context` is an object of up to 8 KB of JSON. `skills` must all
+    be of one person; `queue` and `agent` name a queue and a person of the configuration. Raises ValueError if the
+    command would be refused as unreadable; what is unknown to the configuration comes back as command.refused.
+    """
+    request: dict[str, Any] = {
+        "reason": _cut(reason),
+        "summary": _cut(summary),
+        "context": None if context is None else dict(context),
+        "skills": skills if isinstance(skills, str) else list(skills),
+        "queue": queue,
+        "agent": agent,
+        "priority": priority,
+    }
+    request = {name: value for name, value in request.items() if value not in (None, [])}
+    try:
+        request = orjson.loads(orjson.dumps(request))
+        check_data("handoff.request", {"conversation": "its own", **request})
+    except TypeError as error:
+        raise ValueError(f"handoff: is not JSON: {error}") from None
+    except UnusableError as error:
+        raise ValueError(str(error)) from None
+    return Handoff(request, text)
+
+
+def _cut(text: Any) -> Any:
+    return text[:MAX_SUMMARY] if isinstance(text, str) else text
+
+
+class ReplyAnswer(NamedTuple):
+    """The answer of a reply: a text, empty for none, and the data of a request for a person."""
+
+    text: str = ""
+    request: Mapping[str, Any] | None = None
+
+
+Reply = Callable[[Any], str | Handoff | Awaitable[str | Handoff | None] | None]
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
 #: The entries that a reply can be called for, by type.
@@ -58,25 +152,53 @@ _MODELS: Final[dict[str, type[Entry]]] = {
     JoinedData.type: JoinedEntry,
     CommunicationData.type: CommunicationEntry,
     TurnData.type: TurnEntry,
+    HolderChangedData.type: HolderChangedEntry,
+    HandoffFailedData.type: HandoffFailedEntry,
+    CommandRefusedData.type: CommandRefusedEntry,
 }
 #: The attribute of a reply that holds the types it is called for.
 _TYPES: Final = "entry_types"
 
 
 def replies_to(*models: type[Entry]) -> Callable[[ReplyT], ReplyT]:
-    """Mark a reply with the entries that it is to be called for: any of JoinedEntry, CommunicationEntry, TurnEntry.
+    """Mark a reply with the entries that it is to be called for, each a class of this module.
 
     Raises TypeError for any other model.
     """
     types = frozenset(kind for kind, model in _MODELS.items() if model in models)
     if len(types) != len(models) or not types:
-        raise TypeError("replies_to takes JoinedEntry, CommunicationEntry and TurnEntry, each at most once")
+        names = ", ".join(model.__name__ for model in _MODELS.values())
+        raise TypeError(f"replies_to takes {names}, each at most once")
 
     def mark(reply: ReplyT) -> ReplyT:
         setattr(reply, _TYPES, types)
         return reply
 
     return mark
+
+
+#: Reads the texts of the conversation that a reply is asked about: at most a number of them.
+History = Callable[[int], Awaitable[list[Utterance]]]
+_HISTORY: ContextVar[History] = ContextVar("history")
+
+
+async def list_communications(most: int = 100) -> list[Utterance]:
+    """Return the newest texts of the conversation that the reply is asked about, oldest first, from the API.
+
+    Each call costs a request per 1,000 communications of the conversation. Raises ApiError, LookupError if no reply is
+    running.
+    """
+    return await _HISTORY.get()(most)
+
+
+@contextmanager
+def reading(history: History) -> Iterator[None]:
+    """Let a reply that is called in the block read a conversation."""
+    token = _HISTORY.set(history)
+    try:
+        yield
+    finally:
+        _HISTORY.reset(token)
 
 
 def is_asked_for(reply: Reply, kind: str) -> bool:
@@ -121,17 +243,18 @@ def _search_here() -> None:
         sys.path.append(here)
 
 
-async def ask(reply: Reply, entry: Entry) -> str:
-    """Call `reply` and return its text; empty if it has none or is not to be called for entries of this type.
+async def ask(reply: Reply, entry: Entry) -> ReplyAnswer:
+    """Call `reply` and return its answer; empty if it has none or is not to be called for entries of this type.
 
-    Raises TypeError if it returns anything but text or None.
+    Raises TypeError if it returns anything but text, a Handoff or None.
     """
     if not is_asked_for(reply, entry.type):
-        return ""
+        return ReplyAnswer()
     typed = _MODELS[entry.type](**dict(entry))
     is_async = inspect.iscoroutinefunction(reply) or inspect.iscoroutinefunction(type(reply).__call__)
     answer = reply(typed) if is_async else await asyncio.to_thread(reply, typed)
-    text = await answer if inspect.isawaitable(answer) else answer
+    found = await answer if inspect.isawaitable(answer) else answer
+    text, request = (found.text, found.request) if isinstance(found, Handoff) else (found, None)
     if text is not None and not isinstance(text, str):
-        raise TypeError(f"the reply returned {type(text).__name__}, not text or None")
-    return text if text and text.strip() else ""
+        raise TypeError(f"the reply returned {type(text).__name__}, not text, a handoff or None")
+    return ReplyAnswer(text if text and text.strip() else "", request)

@@ -8,18 +8,31 @@ out whether it had its effect.
 Known gaps: a process may die between an effect and its mark, so the step must look for the effect; a process that hangs
 longer than its heartbeat and resumes inside a step may do it at the same time as its successor; an entry redelivered
 after LIFE is new. With ROUTER_REDIS_WAIT a step begins once the replicas have it; without, a failover may forget it.
+
+A text is sent once per entry or command (`Effect.send`). If it is unknown whether it was sent (the process died or was
+stopped, the answer was lost), the conversation is searched for it before it is sent again. Known gaps: a text that
+needs longer than SETTLE to reach the API and be recorded is sent twice; the holder may change between the check of the
+ticket and the API's acceptance (docs/guarantees.md).
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from enum import StrEnum
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from router.core.errors import ApiError, RouterError, had_no_effect
-from router.streams.client.scripts import NO_REPLICATION, Replication, load_script, run_confirmed
+import orjson
+
+from router import metrics
+from router.core.entries import SOURCE_PREFIX
+from router.core.errors import ApiError, RouterError, UnusableError, had_no_effect
+from router.core.routing.commands import Command, check_data, write_command
+from router.streams.client.scripts import NO_REPLICATION, Replication, confirm, load_script, run_confirmed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from router.core.keys import Keys
     from router.streams.client.connection import Redis
@@ -28,6 +41,12 @@ if TYPE_CHECKING:
 LIFE: Final = 7 * 86_400
 #: The name of the step that stands for the entry as a whole.
 ENTRY: Final = "entry"
+#: Seconds in which a message must appear among the communications, or it counts as not sent.
+SETTLE: Final = 10.0
+#: Seconds after the step was begun in which the message may be sent: well before a successor stops waiting for it.
+SEND_WITHIN: Final = SETTLE / 2
+#: Characters of the longest id of a command.
+_MAX_ID: Final = 255
 
 
 class NotYetError(RouterError):
@@ -39,16 +58,47 @@ class NotYetError(RouterError):
 
 
 class StaleEpochError(RouterError):
-    """Somebody else holds the conversation by now: the step is not begun."""
+    """Somebody else holds the conversation by now: the step is not begun, or was begun `begun_for` seconds ago."""
+
+    def __init__(self, message: str, *, begun_for: float | None = None) -> None:
+        super().__init__(message)
+        self.begun_for = begun_for
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """The epoch in which a step was prepared: it is begun while the conversation is still in it, else never."""
+    """The epoch in which a step was prepared: it is begun while the conversation is still in it, else never.
+
+    With a `target`, that must hold the conversation too: entries about it reach both targets.
+    """
 
     account_id: str
     conversation_id: str
     epoch: int
+    target: str = ""
+
+
+class ReplyOutcome(StrEnum):
+    """The outcome of an answer, for the log."""
+
+    SENT = "sent"
+    FOUND = "found"  # an earlier try had sent it
+    SILENT = "silent"  # the reply gave no text
+    HANDOFF = "handoff"  # the reply gave no text and asked for a person
+    CANNOT_SEND = "channel cannot send"
+    OPT_OUT = "opt-out keyword"  # Twilio has answered it, and refuses further messages after STOP
+    IN_TURN = "in-turn"  # the turn that it is part of is answered
+    STALE = "stale-epoch"  # somebody else holds the conversation by now
+
+
+class OutgoingText(Protocol):
+    """A text to be sent, of a v2 or a classic conversation (router.agents.texts)."""
+
+    async def send(self) -> None:
+        """Send it; raises ApiError."""
+
+    async def is_recorded(self) -> bool:
+        """Tell whether the conversation contains it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +123,34 @@ class _Finished:
 
 
 class Effect:
-    """The steps of one entry, in a partition; `name` is their key."""
+    """The steps of one entry of a group, in a partition."""
 
     def __init__(
-        self, redis: Redis, name: str, keys: Keys, partition: int, replication: Replication = NO_REPLICATION
+        self,
+        redis: Redis,
+        keys: Keys,
+        partition: int,
+        *,
+        group: str,
+        entry_id: str,
+        replication: Replication = NO_REPLICATION,
     ) -> None:
         self._redis = redis
-        self._key = name
+        self._key = keys.effect(partition, group, entry_id)
+        self._group = group
+        self._entry_id = entry_id
         self._keys = keys
         self._fence = keys.fence(partition)
         self._replication = replication
 
     async def outcome(self) -> str | None:
         """Return the outcome of the entry, None if it is not finished."""
-        state: Any = await self._redis.hget(self._key, ENTRY)
-        return state[1:].decode() if state else None
+        return await self.value(ENTRY)
+
+    async def value(self, step: str) -> str | None:
+        """Return the value of a step, None if it is not done."""
+        state: Any = await self._redis.hget(self._key, step)
+        return state[1:].decode() if state and state[:1] == b"d" else None
 
     async def is_begun(self, step: str) -> bool:
         """Tell whether a step was begun, and may have had its effect."""
@@ -116,9 +179,90 @@ class Effect:
         await self._finish(step, value)
         return value
 
+    async def finish(self, step: str, value: str) -> None:
+        """Mark a step as done without doing it: its effect was found, or it only keeps a value. The first one stays."""
+        await self._finish(step, value)
+
     async def again(self, step: str, ticket: Ticket | None = None) -> None:
         """Begin a step in doubt again, after its effect was not found: its age counts from now."""
         await self._begin(step, ticket, is_again=True)
+
+    async def holds(self, ticket: Ticket) -> bool:
+        """Tell whether the conversation is still in the epoch of a ticket, and held by its target."""
+        name = self._keys.conversation(ticket.account_id, ticket.conversation_id)
+        found: Any = await self._redis.hmget(name, ["epoch", "target"])
+        epoch, target = (one.decode() if one is not None else None for one in found)
+        return int(epoch or 0) == ticket.epoch and (not ticket.target or target in {None, ticket.target})
+
+    async def send(
+        self,
+        message: OutgoingText,
+        ticket: Ticket | None,
+        *,
+        step: str = "send",
+        settle: float = SETTLE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> str:
+        """Send a text unless it was sent, or its holder has lost the conversation; returns a ReplyOutcome.
+
+        `settle` and `clock` are in seconds. Raises NotYetError while an earlier try may still appear, and ApiError.
+        """
+        begun_at = clock()  # from before the step is begun
+
+        async def send(doubt: Doubt | None) -> str:
+            started = begun_at
+            if doubt is not None:
+                if await message.is_recorded():
+                    return ReplyOutcome.FOUND
+                if doubt.age < settle:
+                    raise NotYetError("a message that may have been sent has not appeared", delay=settle - doubt.age)
+                started = clock()
+                await self.again(step, ticket)
+            if clock() - started > SEND_WITHIN:
+                raise NotYetError("sending was begun too long ago: another process may have sent it", delay=SEND_WITHIN)
+            await message.send()
+            return ReplyOutcome.SENT
+
+        try:
+            return await self.once(step, send, ticket)
+        except StaleEpochError as error:
+            if error.begun_for is not None:  # by an earlier try, while its agent held the conversation
+                if await message.is_recorded():
+                    await self.finish(step, ReplyOutcome.FOUND)
+                    return ReplyOutcome.FOUND
+                if error.begun_for < settle:
+                    delay = settle - error.begun_for
+                    raise NotYetError("a message that may have been sent has not appeared", delay=delay) from error
+            metrics.count("router_stale_texts", step)
+            return ReplyOutcome.STALE
+
+    async def command(self, kind: str, data: Mapping[str, Any], *, step: str = "") -> str:
+        """Write a command once, to the commands stream of its conversation, and return its id.
+
+        `kind` and `data` are those of docs/handoff.md, such as "handoff.request" and {"conversation": ..., "reason":
+        ...}. The id follows from the entry's, the group and `step`, which tells apart several commands of one kind. A
+        process that dies in between may write it twice; its id is taken once. Raises UnusableError if it is no command.
+        """
+        try:
+            known = orjson.loads(orjson.dumps({name: value for name, value in data.items() if value is not None}))
+        except TypeError as error:
+            raise UnusableError(f"{kind}: is not JSON: {error}") from error
+        checked = check_data(kind, known)
+        command_id = f"{self._entry_id}:{self._group}:{step or kind}"
+        if len(command_id) > _MAX_ID:
+            command_id = sha256(command_id.encode("utf-8", "surrogatepass")).hexdigest()
+        subject = Command(kind, command_id, checked, known).subject
+        stream = self._keys.commands(self._keys.partition_of(subject) if subject else 0)
+        source = f"{SOURCE_PREFIX}{self._keys.namespace}/{self._group}"
+        fields: dict[Any, Any] = dict(write_command(kind, command_id, known, source=source))
+
+        async def write(_: Doubt | None) -> str:
+            await self._redis.xadd(stream, fields)
+            if self._replication.replicas:
+                await confirm(self._redis, stream, self._replication)
+            return command_id
+
+        return await self.once(f"command:{step or kind}", write)
 
     async def _begin(
         self, step: str, ticket: Ticket | None, *, is_again: bool = False
@@ -127,10 +271,12 @@ class Effect:
         names = [self._key, self._fence]
         if ticket is not None:
             names.append(self._keys.conversation(ticket.account_id, ticket.conversation_id))
-            args.append(ticket.epoch)
+            args += [ticket.epoch, ticket.target]
         word, detail = await run_confirmed(self._redis, load_script("begin"), names, args, self._replication)
         if word == b"stale":
             raise StaleEpochError(f"the conversation is in epoch {int(detail)} by now")
+        if word == b"late":
+            raise StaleEpochError("the conversation is in another epoch by now", begun_for=max(0, int(detail)) / 1000)
         if word == b"done":
             return _Finished(str(detail, "utf-8"))
         return _FirstTry(detail) if word == b"new" else Doubt(max(0, int(detail)) / 1000)
@@ -150,5 +296,6 @@ class Effects:
 
     def of(self, partition: int, entry_id: str) -> Effect:
         """Return the effect of an entry by its CloudEvents id, which is the same over redeliveries and replays."""
-        name = self._keys.effect(partition, self._group, entry_id)
-        return Effect(self._redis, name, self._keys, partition, self._replication)
+        return Effect(
+            self._redis, self._keys, partition, group=self._group, entry_id=entry_id, replication=self._replication
+        )

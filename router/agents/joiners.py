@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING, Protocol
 from router.agents.classic import ClassicJoiner
 from router.agents.joining import V2Joiner
 from router.core.classic.members import is_classic
-from router.core.entries import CommunicationData
+from router.core.entries import (
+    CommunicationData,
+    EntryAddress,
+    EntryData,
+    EntryParticipant,
+    HandoffData,
+    ParticipantData,
+    show_address,
+)
 from router.core.ledger.communications import is_message_sid
+from router.core.ledger.floor import find_customer, holding_of
 from router.streams.store.gone import GoneConversations, UnhandledMessage
 
 if TYPE_CHECKING:
     from router.agents.joins import JoinOutcome, JoinRequest, JoinResult
     from router.core.addresses import Address
-    from router.core.entries import EntryData
     from router.process.apis import Apis
     from router.streams.store.ledgers import Store
 
@@ -46,6 +54,28 @@ class Joiners:
         if is_classic(conversation_id):
             return ClassicJoiner(api.classic, self._store, account_id, service_sid=api.account.classic_service_sid)
         return V2Joiner(api.v2, self._store, account_id)
+
+    async def find_customer(self, data: EntryData) -> ParticipantData | None:
+        """Return the customer whom an entry about a conversation concerns; None if the ledger does not know one.
+
+        The channel is the first on which our side's address is known. Raises RedisError, OtherFormatError.
+        """
+        ledger = await self._store.read_whole(data.account_id, data.conversation.id)
+        shown = data.participant.model_dump() if isinstance(data, HandoffData) and data.participant else None
+        if shown is None and (holding := holding_of(ledger)) is not None:
+            shown = holding.customer or find_customer(ledger)
+        if not shown or not shown["addresses"]:
+            return None
+        customer = EntryParticipant.model_validate(shown)
+        known = [(one, ledger.recipient(one.channel)) for one in customer.addresses]
+        address, ours = next(((one, ours) for one, ours in known if ours is not None), known[0])
+        return ParticipantData(
+            **{name: getattr(data, name) for name in EntryData.model_fields},
+            channel=address.channel,
+            address=address.address,
+            recipient=EntryAddress.model_validate(show_address(ours)) if ours else None,
+            participant=customer,
+        )
 
     async def forget(self, account_id: str, conversation_id: str) -> None:
         """Forget the routes to a conversation that is gone, for the next message to open another. Raises RedisError."""

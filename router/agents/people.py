@@ -6,8 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from router.agents.classic import ClassicText
+from router.agents.effects import ReplyOutcome, StaleEpochError
 from router.agents.joins import JoinOutcome, JoinRequest, JoinResult, unless_ended
-from router.agents.texts import SENDING, ReplyOutcome, V2Text, send_once
+from router.agents.texts import SENDING, V2Text
 from router.core.addresses import Address, Channel
 from router.core.classic.members import is_classic
 from router.core.errors import NotFoundError
@@ -97,7 +98,7 @@ class PersonActions:
             sender = joined.participant_id if has_address or ours is None else ours
             message = V2Text(api.v2, conversation_id, customer, channel, sender, text, since=lambda: since)
         joiner = self._joiners.of(account_id, conversation_id)
-        sending = send_once(message, effect, "say", ticket)
+        sending = effect.send(message, ticket, step="say")
         return await unless_ended(sending, partial(joiner.find_ending, conversation_id, customer.id))
 
     async def notify(
@@ -118,11 +119,22 @@ class PersonActions:
         client = self._apis.of(account_id).v2
         message = V2Text(client, conversation_id, customer, ours.channel, ours, text, since=lambda: since)
         joiner = self._joiners.of(account_id, conversation_id)
-        sending = send_once(message, effect, "notify", None)
+        sending = effect.send(message, None, step="notify")
         return await unless_ended(sending, partial(joiner.find_ending, conversation_id, customer.id))
 
-    async def close(self, account_id: str, conversation_id: str) -> str:
-        """Close the conversation; one that is closed or gone is closed."""
+    async def close(self, ticket: Ticket, effect: Effect) -> str:
+        """Close the conversation once; returns a JoinOutcome, or ReplyOutcome.STALE if somebody else holds it."""
+
+        async def close(_: Any) -> str:
+            return await self._close(ticket.account_id, ticket.conversation_id)
+
+        try:
+            return await effect.once("close", close, ticket)
+        except StaleEpochError:
+            return ReplyOutcome.STALE
+
+    async def _close(self, account_id: str, conversation_id: str) -> str:
+        """Close a conversation; one that is closed or gone is closed."""
         api = self._apis.of(account_id)
         try:
             if is_classic(conversation_id):

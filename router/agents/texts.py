@@ -1,20 +1,13 @@
-"""Texts of ours in a conversation, each sent once, and only while its agent holds the conversation.
+"""Texts of ours in a conversation, for `Effect.send`.
 
-A text is sent once per entry or command. If it is unknown whether it was sent (the process died or was stopped, the
-answer was lost), the conversation is searched for it before it is sent again. Known gaps: a text that needs longer than
-SETTLE to reach the API and be recorded is sent twice; a text in doubt counts as sent if the same one was sent in the
-minute before; the holder may change between the check and the API's acceptance. What happens to a message after the API
-accepted it is not followed. https://www.twilio.com/docs/api/conversations/v2/action
+Known gap: a text in doubt counts as sent if the same one was sent in the minute before. What happens to a message after
+the API accepted it is not followed. https://www.twilio.com/docs/api/conversations/v2/action
 """
 
 from __future__ import annotations
 
-import time
-from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from router import metrics
-from router.agents.effects import NotYetError, StaleEpochError
 from router.core.addresses import Address, Channel, canonicalize
 from router.core.resources import ActionParty, Communication
 from router.core.timestamps import to_microseconds
@@ -22,7 +15,6 @@ from router.core.timestamps import to_microseconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from router.agents.effects import Doubt, Effect, Ticket
     from router.conversations.v2 import ConversationsV2
     from router.core.entries import EntryParticipant, EntryParticipantAddress
     from router.core.resources import CommunicationParty, ParticipantAddress
@@ -30,68 +22,6 @@ if TYPE_CHECKING:
 
 #: Channels on which the API can send; on the others an agent joins and is silent.
 SENDING: Final = frozenset({Channel.SMS, Channel.RCS, Channel.WHATSAPP, Channel.CHAT})
-#: Seconds in which a message must appear among the communications, or it counts as not sent.
-SETTLE: Final = 10.0
-#: Seconds after the step was begun in which the message may be sent: well before a successor stops waiting for it.
-SEND_WITHIN: Final = SETTLE / 2
-
-
-class ReplyOutcome(StrEnum):
-    """The outcome of an answer, for the log."""
-
-    SENT = "sent"
-    FOUND = "found"  # an earlier try had sent it
-    SILENT = "silent"  # the reply gave no text
-    CANNOT_SEND = "channel cannot send"
-    OPT_OUT = "opt-out keyword"  # Twilio has answered it, and refuses further messages after STOP
-    IN_TURN = "in-turn"  # the turn that it is part of is answered
-    STALE = "stale-epoch"  # somebody else holds the conversation by now
-
-
-class Text(Protocol):
-    """A text to be sent, of a v2 or a classic conversation."""
-
-    async def send(self) -> None:
-        """Send it; raises ApiError."""
-
-    async def is_recorded(self) -> bool:
-        """Tell whether the conversation contains it."""
-
-
-async def send_once(
-    message: Text,
-    effect: Effect,
-    step: str,
-    ticket: Ticket | None,
-    *,
-    settle: float = SETTLE,
-    clock: Callable[[], float] = time.monotonic,
-) -> str:
-    """Send a text unless it was sent, or its holder has lost the conversation; returns a ReplyOutcome.
-
-    Raises NotYetError while an earlier try may still appear.
-    """
-    begun_at = clock()  # from before the step is begun
-
-    async def send(doubt: Doubt | None) -> str:
-        started = begun_at
-        if doubt is not None:
-            if await message.is_recorded():
-                return ReplyOutcome.FOUND
-            if doubt.age < settle:
-                raise NotYetError("a message that may have been sent has not appeared", delay=settle - doubt.age)
-            started = clock()
-            await effect.again(step, ticket)
-        if clock() - started > SEND_WITHIN:
-            raise NotYetError("sending was begun too long ago: another process may have sent it", delay=SEND_WITHIN)
-        await message.send()
-        return ReplyOutcome.SENT
-
-    try:
-        return await effect.once(step, send, ticket)
-    except StaleEpochError:
-        metrics.count("router_stale_texts", step)
-        return ReplyOutcome.STALE
 
 
 class V2Text:

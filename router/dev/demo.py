@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
+from router.core.entries import JoinedData
+from router.dev.people import DemoPeople, is_told_twice
 from router.process.terminal import show
-from router.simulator.command import describe
+from router.simulator.entry_text import describe
 from router.simulator.http import post_json
 from router.simulator.options import parse_simulate
 from router.simulator.scenario import make_steps, send_steps
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from router.core.entries import Entry
     from router.core.keys import Keys
+    from router.core.routing.team import Team
     from router.streams.client.connection import Redis
 
 OUR_NUMBER: Final = "+15557650000"
@@ -67,18 +70,24 @@ _SAMPLES: Final = (
     Sample(("voice",), has_second=False),
     Sample(("email", "--to", OUR_MAILBOX, "--subject", "Order 4711", "--body", "Where is it?"), _mailbox),
 )
+#: The customer whom the AI agent passes on to a person, and who then writes again.
+_PASSED_ON: Final = ("sms", "--to", OUR_NUMBER, "--body", "My order has arrived broken, I want a refund.")
+_AGAIN: Final = ("--body", "When does the refund arrive?", "--new")
 
 
 class Demo:
     """Plays the sample events and prints the entries; every run has new customers."""
 
-    def __init__(self, environment: dict[str, str], redis: Redis, keys: Keys, *, logs: Sequence[Path]) -> None:
+    def __init__(
+        self, environment: dict[str, str], redis: Redis, keys: Keys, *, team: Team, logs: Sequence[Path]
+    ) -> None:
         self._environment = environment
         self._redis = redis
         self._keys = keys
         self._logs = logs
         self._position: dict[str, str] = {}
-        self._joined: dict[str, int] = {}
+        self._people = DemoPeople(redis, keys, team)
+        self._joined: dict[str, list[JoinedData]] = {}
         self._has_joined = asyncio.Event()
         self._sent = 0
         self._participants = 0
@@ -100,25 +109,47 @@ class Demo:
         async with aclosing(watch(self._redis, self._position)) as entries:
             async for entry in entries:
                 if entry is not None:
+                    self._show(entry)
                     self._note(entry)
-                    show(describe(entry))
+                    await self._people.take(entry)
                 for tail in tails:
                     for line in await asyncio.to_thread(tail.read):
                         show(line)
 
+    def _show(self, entry: Entry) -> None:
+        """Print an entry; what both targets are told is printed once."""
+        if not is_told_twice(entry):
+            show(describe(entry))
+
     def _note(self, entry: Entry) -> None:
-        if entry.type == "participant.joined":
-            address: str = getattr(entry.data, "address", "")
-            self._joined[address] = self._joined.get(address, 0) + 1
+        if isinstance(entry.data, JoinedData):
+            self._joined.setdefault(entry.data.address, []).append(entry.data)
             self._has_joined.set()
 
     async def play(self) -> bool:
-        """Send the sample events; True once every customer has exactly one participant.joined, False after TIMEOUT."""
+        """Send the sample events and play a handoff there and back.
+
+        True once every customer has exactly one participant.joined and the handoff is back, False after TIMEOUT.
+        """
+        await self._people.arrive()
         wanted = {await self._act(sample) for sample in _SAMPLES}
         wanted.add(await self._capture("/sandbox/capture", channel="SMS"))
         wanted.add(await self._capture("/sandbox/classic/inbound"))
+        customer = await self._act(Sample(_PASSED_ON, has_second=False))
+        wanted.add(customer)
         self._participants = len(wanted)
-        return await self._all_arrived(wanted)
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                await self._all_joined(wanted)
+                (joined, *_) = self._joined[customer]
+                is_back = await self._people.show_handoff(
+                    joined, lambda: self._send("sms", "--from", customer, "--to", OUR_NUMBER, *_AGAIN)
+                )
+                await asyncio.sleep(1.0)  # for the consumers' log lines, and for duplicates, which must not appear
+                await self._people.leave()
+        except TimeoutError:
+            return False
+        return is_back and all(len(self._joined[address]) == 1 for address in wanted)
 
     async def _act(self, sample: Sample) -> str:
         """Send a sample, and with `has_second` another message of the same customer; returns the customer's address."""
@@ -150,20 +181,14 @@ class Demo:
         )
         return customer
 
-    async def _all_arrived(self, wanted: set[str]) -> bool:
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                while not wanted <= self._joined.keys():
-                    self._has_joined.clear()
-                    await self._has_joined.wait()
-        except TimeoutError:
-            return False
-        await asyncio.sleep(1.0)  # for the consumers' log lines, and for duplicates, which must not appear
-        return all(self._joined[address] == 1 for address in wanted)
+    async def _all_joined(self, wanted: set[str]) -> None:
+        while not wanted <= self._joined.keys():
+            self._has_joined.clear()
+            await self._has_joined.wait()
 
     def summary(self, python: str) -> list[str]:
         """Return the numbers of the demo, and a command to try next."""
-        joined = sum(self._joined.values())
+        joined = sum(map(len, self._joined.values()))
         sent = f"{self._sent} webhooks, duplicates among them, and two messages captured by the sandbox"
         return [
             "",
@@ -195,13 +220,17 @@ class _Tail:
         return [text for line in whole.splitlines() if (text := _describe_result(line))]
 
 
+#: Log events that are printed: what a consumer did with an entry, and what the API did for a person.
+_RESULTS: Final = frozenset({"consumed", "command.sent"})
+
+
 def _describe_result(line: bytes) -> str | None:
     """Return a log line as text, None for one that is not the result of an entry."""
     try:
         fields: dict[str, Any] = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
-    if fields.get("event") != "consumed" or fields.get("result") == "ignored":
+    if fields.get("event") not in _RESULTS or fields.get("result") == "ignored":
         return None
     shown = {name: fields[name] for name in ("result", "reply", "agent", "conversation") if fields.get(name)}
     return f"  {fields.get('handler', fields.get('process')):<17}  " + "  ".join(

@@ -32,6 +32,7 @@ from router.settings.accounts_file import NO_FILE
 from router.settings.check_files import check_files
 from router.settings.environment import child_environment, own_environment, read_dotenv
 from router.settings.load import load
+from router.settings.team_file import load_team
 from router.simulator.http import is_up
 from router.simulator.mail_keys import make_key, public_text, read_key, write_key
 from router.streams.client.connection import Redis, RedisError, connect
@@ -144,8 +145,8 @@ async def _run(options: DevOptions, stack: AsyncExitStack) -> int:
     await _start_all(options, supervisor, redis, environment, settings.keys, handlers)
     _write_dev_env(options.state_dir / "dev.env", environment)
     show("", *_describe(environment, options))
-    logs = [options.state_dir / "log" / f"{handler.group}.log" for handler in handlers]
-    demo = Demo(environment, redis, settings.keys, logs=logs)
+    logs = [options.state_dir / "log" / f"{name}.log" for name in ("worker", *(one.group for one in handlers))]
+    demo = Demo(environment, redis, settings.keys, team=load_team(settings.config_dir), logs=logs)
     return await _follow(options, supervisor, demo)
 
 

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.hdrs import EXPECT
 
 from router import metrics
-from router.core.errors import RouteError, SignatureError
+from router.core.errors import RouteError, SettingsError, SignatureError
 from router.core.events import SourceName
 from router.core.keys import Target
 from router.core.refused import REASONS
@@ -30,7 +30,8 @@ from router.receiver.refusals import Quarantine
 from router.receiver.spool.drainer import Drainer
 from router.receiver.spool.spool import Spool
 from router.receiver.voice import VoiceResponder
-from router.settings.files import load_policy, load_voice
+from router.settings.files import load_policy, load_voice, unknown_queues
+from router.settings.team_file import load_team
 from router.streams.client.clock import RedisClock
 from router.streams.client.connection import Redis, RedisError, connect
 from router.streams.store.append import Appender
@@ -40,6 +41,7 @@ from router.tasks import end, finish
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from router.core.routing.team import Team
     from router.core.voice.templates import VoiceTemplates
     from router.settings.model import Settings
 
@@ -188,11 +190,20 @@ def _make_spool(settings: Settings) -> Spool | None:
 
 def _make_voice(settings: Settings, calls: CallStore, clock: RedisClock) -> VoiceResponder:
     """Return the responder for calls; raises SettingsError for a wrong policy or wrong templates."""
-    templates = load_voice(settings)
-    for note in (*templates.notes, *_unknown_configurations(settings, templates)):
+    templates, team = load_voice(settings), _find_team(settings)
+    unknown = unknown_queues(templates, team) if team is not None else []
+    for note in (*templates.notes, *_unknown_configurations(settings, templates), *unknown):
         log("voice.note", note=note)
     url = f"{settings.public_base_url or ''}{SOURCES[SourceName.VOICE].path}"
-    return VoiceResponder(load_policy(settings), templates, calls, url=url, clock=clock)
+    return VoiceResponder(load_policy(settings), templates, calls, url=url, team=team, clock=clock)
+
+
+def _find_team(settings: Settings) -> Team | None:
+    """Return the people and queues; None if this machine has no right files of them, which workers need."""
+    try:
+        return load_team(settings.config_dir)
+    except SettingsError:
+        return None
 
 
 def _unknown_configurations(settings: Settings, templates: VoiceTemplates) -> list[str]:

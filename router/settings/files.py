@@ -11,6 +11,7 @@ from router.settings.policy_file import read_policy
 
 if TYPE_CHECKING:
     from router.core.policy import Policy
+    from router.core.routing.team import Team
     from router.settings.model import Settings
 
 
@@ -47,6 +48,15 @@ def load_voice(settings: Settings) -> VoiceTemplates:
     except OSError as error:
         raise TemplateError([f"{folder}: {error}"]) from error
     return read_templates(files, settings.voice_variables, str(folder))
+
+
+def unknown_queues(templates: VoiceTemplates, team: Team) -> list[str]:
+    """Return a note for each voice template of a queue that does not exist: no call would get it."""
+    return [
+        f"there is no queue '{name}' in routing.toml, so no call gets human-agent.{name}.xml"
+        for name in templates.queues
+        if not team.has_queue(name)
+    ]
 
 
 def describe_unreadable(path: Path, error: Exception) -> str:

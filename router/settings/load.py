@@ -141,6 +141,7 @@ _FORMS: Final = {
     "voice_workflow_sid": "must be WW and 32 hexadecimal digits",
     "voice_relay_url": "must be a wss:// URL",
     "namespace": "must be 1 to 64 letters, digits, dots, underscores or hyphens",
+    "ai_agent_on_failure": "must be silence or handoff",
     "log_format": "must be json or text",
     "log_level": "must be debug, info, warning or error",
 }

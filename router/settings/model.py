@@ -107,6 +107,7 @@ class Settings(BaseModel):
     ai_agent_name: str = "AI agent"
     ai_agent_greeting: str = ""
     ai_agent_apology: str = ""
+    ai_agent_on_failure: str = Field(default="silence", pattern="^(silence|handoff)$")
     ai_agent_reply: str | None = Field(default=None, min_length=1)
     config_dir: Path = Path("config")
     accounts_file: str = Field(default=ACCOUNTS_FILE, min_length=1)

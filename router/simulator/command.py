@@ -13,14 +13,13 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from router.core.addresses import mask
-from router.core.entries import ParticipantData
 from router.core.errors import SettingsError
 from router.core.keys import Keys
 from router.logs import describe_fully
 from router.process.terminal import complain, show
 from router.settings.environment import own_environment, read_dotenv
 from router.simulator.builders import keys_of
+from router.simulator.entry_text import describe
 from router.simulator.outcome import OutcomeReader
 from router.simulator.scenario import capture_messages, make_steps, send_steps
 from router.streams.client.connection import RedisError, connect
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from router.core.entries import Entry
     from router.simulator.messages import SimulatedWebhook
     from router.simulator.scenario import ScenarioStep
     from router.streams.client.connection import Redis
@@ -135,15 +133,3 @@ async def _print_outcome(outcome: OutcomeReader, steps: Sequence[ScenarioStep]) 
             show("  nothing was published twice; already published: " + describe(entry))
         if not known:
             show(f"  no entry {outcome.waited}: see the worker's log for the reason")
-
-
-def describe(entry: Entry) -> str:
-    """Return an entry in one line for people, addresses masked: customer, origin, conversation, target and reason."""
-    data, words = entry.data, [f"{entry.type:<22}"]
-    if isinstance(data, ParticipantData):
-        ours = f"-> {mask(data.recipient.address)}" if data.recipient else ""
-        words.append(f"{data.channel:<8} {mask(data.address):<20} {ours:<23}")
-        words.append(f"{getattr(data, 'origin', ''):<9} {data.participant.id}")
-    words.append(f"in {data.conversation.id}")
-    words.append(f"taken by {data.target}, because: {data.reason}")
-    return "  ".join(words)

@@ -27,16 +27,18 @@ if TYPE_CHECKING:
     from router.core.keys import Keys
     from router.core.ledger.ledger import Ledger
     from router.core.routing.commands import Command
-    from router.core.routing.holding import Holding, Why
+    from router.core.routing.holding import Holding
+    from router.core.routing.inputs import Input
     from router.core.routing.team import Team
     from router.streams.client.connection import Redis
     from router.streams.delivery import Delivery, Verdict
     from router.streams.store.desk import Desk
-    from router.worker.floor import FloorPath
+    from router.worker.floor import FloorPath, FloorResult
 
 if TYPE_CHECKING:
     #: Performs what a command needs of the API: the command, the account, its delivery, and the floor of now.
-    Action = Callable[[Command, str, Delivery, Holding], Awaitable[Verdict]]
+    #: Returns a verdict, or why the command is refused after all.
+    Action = Callable[[Command, str, Delivery, Holding], Awaitable[Verdict | Why]]
 
 #: Seconds of the wait after lost races, and of the first one for a process of another release.
 _STEP_BACK: Final = 0.5
@@ -47,6 +49,7 @@ class Commander:
     """Applies commands. `accounts` are the configured ones, the default first.
 
     `speak` and `close` perform what needs the API: a text to the customer, and the closing of a conversation.
+    `is_begun` tells whether a command was accepted before and has begun to do that.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Commander:
         accounts: Collection[str],
         speak: Action,
         close: Action,
+        is_begun: Callable[[Command], Awaitable[bool]],
         wake: Callable[[], None],
     ) -> None:
         self._redis = redis
@@ -70,6 +74,7 @@ class Commander:
         self._accounts = tuple(accounts)
         self._speak = speak
         self._close = close
+        self._is_begun = is_begun
         self._wake = wake
 
     async def attempt(self, delivery: Delivery) -> Verdict:
@@ -107,14 +112,34 @@ class Commander:
     async def _decide(self, command: Command, account_id: str, delivery: Delivery) -> Verdict:
         data, conversation_id = command.data, command.subject
         cause = Cause(COMMANDS_SOURCE, command.type, conversation_id, command.id, _time_of(delivery))
-        result = await self._floor.apply(
-            account_id,
-            conversation_id,
-            lambda holding: input_of(command, account_id, holding, self._team(), self._floor.now),
-            cause,
-            command_id=command.id,
-            on_refused=lambda ledger, why: self._refuse(ledger, command, why, cause),
-        )
+        action = {Say: self._speak, Finish: self._close}.get(type(data))
+
+        async def apply(decide: Callable[[Holding], Input | Why | None]) -> FloorResult:
+            return await self._floor.apply(
+                account_id,
+                conversation_id,
+                decide,
+                cause,
+                command_id=command.id,
+                on_refused=lambda ledger, why: self._refuse(ledger, command, why, cause),
+            )
+
+        # What was accepted and begun is not judged again by a floor that has changed since: its step decides.
+        is_begun = action is not None and await self._is_begun(command)
+        if is_begun:
+            result = await self._floor.find(account_id, conversation_id)
+        else:
+            result = await apply(lambda floor: input_of(command, account_id, floor, self._team(), self._floor.now))
+        verdict: Verdict = Done()
+        # One of these that is known without being begun was refused: it stays so.
+        holding = result.holding if result.refused is None and (is_begun or not result.is_repeated) else None
+        if action is not None and holding is not None:
+            answer = await action(command, account_id, delivery, holding)
+            if isinstance(answer, Why):
+                why = answer
+                result = await apply(lambda _: why)
+            else:
+                verdict = answer
         if result.refused is None and result.holding is not None and not result.is_repeated:
             self._count(command, "done")
         elif result.refused is not None:
@@ -128,13 +153,7 @@ class Commander:
             epoch=result.epoch,
             result=str(result.refused or ("repeated" if result.is_repeated else "done")),
         )
-        if result.refused is not None or result.holding is None:
-            return Done()
-        if isinstance(data, Say):
-            return await self._speak(command, account_id, delivery, result.holding)
-        if isinstance(data, Finish):
-            return await self._close(command, account_id, delivery, result.holding)
-        return Done()
+        return verdict
 
     def _refuse(self, ledger: Ledger, command: Command, why: Why, cause: Cause) -> None:
         # Both may ask for a person: the AI agent's consumers, and people.
@@ -144,14 +163,15 @@ class Commander:
 
     async def _note_presence(self, command: Command, data: PresenceCommand, delivery: Delivery) -> Verdict:
         """Note who is available, away or offline: until the life of the command is over, from when it was sent."""
+        # An entry's time may be ahead of now if the clock of Redis was set back: its ids never go back.
+        until = min(_time_of(delivery) // 1000, self._floor.now) + data.life * 1000
         member = self._team().members.get(data.agent)
-        if member is None:
+        if member is None and not await self._desk.keep(data.agent, until):
             raise UnusableError(f"{command.type}: agent: '{data.agent[:80]}' is not in the roster")
         if command.type == "agent.offline":
             await self._desk.leave(data.agent)
-        else:
+        elif member is not None:
             card = card_of(member, data.skills, data.channels)
-            until = _time_of(delivery) // 1000 + data.life * 1000
             await self._desk.arrive(card, until, is_away=command.type == "agent.away")
         self._wake()
         self._count(command, "done")

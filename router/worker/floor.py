@@ -7,10 +7,11 @@ in between leaves a timer, and whoever takes it goes on from there (streams.stor
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from router.core.events import COMMANDS_SOURCE, Cause
-from router.core.ledger.floor import holding_of
+from router.core.ledger.floor import holding_of, is_of_earlier_release
 from router.core.ledger.marker import HOLDING_FIELD, Claim
 from router.core.ledger.turns import next_turn, publish_turns
 from router.core.routing.holding import Why
@@ -18,7 +19,7 @@ from router.core.routing.inputs import GetPlace, LosePlace
 from router.core.routing.journal import MAX_AGENTS, show_looked_for, write_line
 from router.core.routing.notices import notice_of
 from router.core.routing.queues import AcceptMode
-from router.core.routing.wishes import Wish, due_now, next_due, wish_of
+from router.core.routing.wishes import Wish, ask_if_nobody_is, due_now, next_due, wish_of
 from router.logs import log
 from router.streams.store.timers import TIMER_LEASE
 
@@ -105,7 +106,7 @@ class FloorPath:
         """
         for _ in range(_RACES):
             ledger = await self._store.read_whole(account_id, conversation_id)
-            holding = holding_of(ledger)
+            holding = holding_of(ledger, self._team())
             if command_id is not None and await self._is_known(account_id, conversation_id, command_id):
                 await self.settle(ledger, holding)
                 return FloorResult(epoch=ledger.epoch, is_repeated=True, holding=holding)
@@ -116,31 +117,42 @@ class FloorPath:
                 refused, holding = step.refused, step.holding
                 self._note(ledger, step, given, cause)
             if refused is not None:
-                if on_refused is not None:
-                    on_refused(ledger, refused)
+                self._refuse(ledger, refused, on_refused)
             elif ledger.changes:
                 ledger.wake_at = self.now + TIMER_LEASE
-            if command_id is not None and ledger.entries:
-                ledger.claims[ledger.entries[0].id] = Claim((_command(command_id),), COMMAND_LIFE)
+            if command_id is not None:
+                _claim(ledger, command_id)
             if await self._commit(ledger):
                 if refused is None:
                     await self.settle(ledger, holding)
                 return FloorResult(refused, ledger.epoch, holding=holding)
         raise RacesLostError("other workers keep changing the conversation")
 
+    async def find(self, account_id: str, conversation_id: str) -> FloorResult:
+        """Return the floor of a conversation as the result of a command that was applied before."""
+        ledger = await self._store.read_whole(account_id, conversation_id)
+        return FloorResult(epoch=ledger.epoch, is_repeated=True, holding=holding_of(ledger, self._team()))
+
+    def _refuse(self, ledger: Ledger, why: Why, on_refused: Callable[[Ledger, Why], None] | None) -> None:
+        if on_refused is not None:
+            on_refused(ledger, why)
+        if is_of_earlier_release(ledger):
+            ledger.wake_at = self.now  # the command is the first sign that somebody may have to be asked
+
     async def look(self, account_id: str, conversation_id: str) -> None:
         """Do what is due in a conversation, then make the desk agree. Raises as `apply`."""
         for _ in range(_RACES):
             ledger = await self._store.read_whole(account_id, conversation_id)
-            holding = holding_of(ledger)
+            holding = holding_of(ledger, self._team())
             if publish_turns(ledger, self.now):
                 ledger.wake_at = self.now + TIMER_LEASE
                 await self._commit(ledger)
                 continue
-            if holding is not None and ledger.get(HOLDING_FIELD) is None:  # it has turns, and the desk never knew it
+            has_floor = ledger.get(HOLDING_FIELD) is not None or is_of_earlier_release(ledger)
+            if holding is not None and not has_floor:  # it has turns, and the desk never knew it
                 await self._timers.set(account_id, conversation_id, ledger.revision, next_turn(ledger))
                 return
-            given = due_now(holding, self._team(), self.now) if holding is not None else None
+            given = self._due(ledger, holding) if holding is not None else None
             if holding is None or given is None:
                 await self.settle(ledger, holding)
                 return
@@ -153,6 +165,12 @@ class FloorPath:
             ledger.wake_at = self.now + TIMER_LEASE
             await self._commit(ledger)
 
+    def _due(self, ledger: Ledger, holding: Holding) -> Input | None:
+        """Return the input that is due in a conversation."""
+        home, reason = f"{ledger.account_id}/{ledger.conversation_id}", str(ledger.get("reason"))
+        unasked = ask_if_nobody_is(holding, home, reason, self.now)
+        return unasked or due_now(holding, self._team(), self.now)
+
     async def settle(self, ledger: Ledger, holding: Holding | None) -> None:
         """Make the desk agree with a committed floor, offer the conversation if that finds an agent, set the timer."""
         account_id, conversation_id = ledger.account_id, ledger.conversation_id
@@ -163,7 +181,7 @@ class FloorPath:
                 await self._desk.settle(name, _LAST, Wish(is_over=True))
                 await self._timers.set(account_id, conversation_id, revision, None)
                 return
-            answer = await self._desk.settle(name, revision, wish_of(holding, self._team(), self.now))
+            answer = await self._ask_desk(name, revision, holding)
             if answer.is_older:
                 return
             given = self._answered(holding, answer)
@@ -183,6 +201,17 @@ class FloorPath:
             if not await self._commit(ledger):
                 return
             holding, revision = step.holding, _revision(ledger)
+
+    async def _ask_desk(self, name: str, revision: int, holding: Holding) -> Settled:
+        """Make the desk agree; somebody who is present, but no longer in the roster, gets nothing new."""
+        team = self._team()
+        wish = wish_of(holding, team, self.now)
+        while True:
+            answer = await self._desk.settle(name, revision, wish)
+            need, agent = wish.need, answer.agent
+            if agent is None or need is None or agent in team.members or agent in need.excluded:
+                return answer
+            wish = replace(wish, need=replace(need, excluded=need.excluded | {agent}))
 
     async def _tell_waiting(self, ledger: Ledger, holding: Holding, answer: Settled) -> None:
         """Tell the customer their place in line, or what the queue says once its patience is over."""
@@ -249,5 +278,11 @@ def _revision(ledger: Ledger) -> int:
     return ledger.revision + 1 if ledger.is_committed and ledger.changes else ledger.revision
 
 
-def _command(command_id: str) -> str:
-    return f"command:{command_id}"
+def _claim(ledger: Ledger, command_id: str) -> None:
+    """Publish what a command brings about once by its id. A claim leaves out one entry, so each entry has its own."""
+    for number, entry in enumerate(ledger.entries):
+        ledger.claims[entry.id] = Claim((_command(command_id, number),), COMMAND_LIFE)
+
+
+def _command(command_id: str, number: int = 0) -> str:
+    return f"command:{command_id}" + (f" {number}" if number else "")

@@ -1,13 +1,15 @@
 """Does what no command triggers: deadlines of requests and offers, lapsed presence, agents who became free.
 
-Every worker runs it; concurrent ones share the work, and what both do has its effect once. It runs when it is woken and
-every INTERVAL seconds.
+Every worker runs it; concurrent ones share the work, and what both do has its effect once. It runs when it is woken,
+when something is due, and every INTERVAL seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from router.core.events import COMMANDS_SOURCE, Cause
@@ -16,14 +18,14 @@ from router.logs import describe, log
 from router.streams.client.connection import RedisError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from router.streams.store.desk import Desk
     from router.streams.store.timers import Timers
     from router.worker.floor import FloorPath
 
-#: Seconds between two rounds, unless one is woken. A deadline passes at most that much later.
-INTERVAL: Final = 0.25
+#: The most seconds between two rounds. A deadline that another process set, and died, passes at most that much later.
+INTERVAL: Final = 1.0
 #: The most conversations that are looked at in one step, at once.
 _BATCH: Final = 50
 
@@ -39,44 +41,65 @@ class FloorLoop:
         self._timers = timers
         self._partitions = partitions
         self._interval = interval
-        self._woken = asyncio.Event()
+        self._next_at: float = 0
+        self._changed = asyncio.Event()
 
     def wake(self) -> None:
         """Start the next round now."""
-        self._woken.set()
+        self.wake_at(0)
+
+    def wake_at(self, due: int) -> None:
+        """Start the next round at `due` (ms since 1970), if none begins before."""
+        if due < self._next_at:
+            self._next_at = due
+            self._changed.set()
 
     async def run(self) -> None:
         """Do rounds until canceled. An outage of Redis ends a round and nothing else."""
         while True:
-            self._woken.clear()
+            self._next_at, due = math.inf, None
             try:
-                await self.round()
+                due = await self.round()
             except (RedisError, OSError) as error:
                 log("floor.failed", level="warning", error=describe(error))
+            latest = self._floor.now + self._interval * 1000
+            self._next_at = min(self._next_at, latest, latest if due is None else due)
+            await self._wait()
+
+    async def _wait(self) -> None:
+        while (pause := self._next_at - self._floor.now) > 0:
+            self._changed.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._interval):
-                    await self._woken.wait()
+                async with asyncio.timeout(pause / 1000):
+                    await self._changed.wait()
 
-    async def round(self) -> None:
-        """Do all that is due. Raises RedisError."""
-        await self._desk.end_wrap_ups(_BATCH)
-        for agent, names in (await self._desk.take_lapsed(_BATCH)).items():
-            await self._each([self._lapse(agent, name) for name in names])
-        while names := await self._desk.take_placed(_BATCH):
-            await self._each([self._look(*_split(name)) for name in names])
-            if len(names) < _BATCH:
+    async def round(self) -> int | None:
+        """Do all that is due; returns when more is (ms since 1970), None if nothing is planned. Raises RedisError."""
+        while True:
+            due = await self._desk.round(_BATCH)
+            for agent, names in due.lapsed.items():
+                await self._each([partial(self._lapse, agent, name) for name in names])
+            await self._each([partial(self._look, *_split(name)) for name in due.placed])
+            if len(due.placed) < _BATCH:
                 break
-        for partition in range(self._partitions):
-            while due := await self._timers.take(partition, _BATCH):
-                await self._each([self._look(*one) for one in due])
-                if len(due) < _BATCH:
-                    break
+        times = [due.next_at, *await asyncio.gather(*map(self._do_timers, range(self._partitions)))]
+        return min((one for one in times if one is not None), default=None)
 
-    async def _each(self, works: list[Awaitable[None]]) -> None:
-        """Do several at once; one that fails is taken again after its lease."""
-        for result in await asyncio.gather(*works, return_exceptions=True):
-            if isinstance(result, Exception):
-                log("floor.failed", level="warning", error=describe(result))
+    async def _do_timers(self, partition: int) -> int | None:
+        """Look at the conversations of a partition that are due; returns when the next ones are."""
+        while True:
+            due = await self._timers.take(partition, _BATCH)
+            await self._each([partial(self._look, *one) for one in due.conversations])
+            if len(due.conversations) < _BATCH:
+                return due.next_at
+
+    async def _each(self, works: list[Callable[[], Awaitable[None]]]) -> None:
+        """Do several, some at once; one that fails is taken again after its lease."""
+        for first in range(0, len(works), _BATCH):
+            part = [work() for work in works[first : first + _BATCH]]
+            for result in await asyncio.gather(*part, return_exceptions=True):
+                if isinstance(result, Exception):
+                    log("floor.failed", level="warning", error=describe(result))
 
     async def _look(self, account_id: str, conversation_id: str) -> None:
         await self._floor.look(account_id, conversation_id)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from router import metrics
-from router.agents.effects import Effects, NotYetError, Ticket
+from router.agents.effects import Effects, NotYetError, ReplyOutcome, Ticket
 from router.agents.joiners import Joiners
+from router.agents.joins import JoinOutcome
 from router.agents.people import PersonActions
 from router.core.entries import EntryParticipant
 from router.core.keys import COMMANDER
 from router.core.routing.commands import COMMANDS, HolderCommand, Say
-from router.core.routing.wishes import cards_to_enroll, channel_of, own_agent
+from router.core.routing.holding import Why
+from router.core.routing.wishes import cards_to_enroll, channel_of
 from router.logs import log
 from router.process.apis import make_limits, make_replication
 from router.streams.client.gathering import make_gathering_client
@@ -27,6 +29,7 @@ from router.worker.floor_loop import FloorLoop
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from router.agents.effects import Effect
     from router.core.keys import Keys
     from router.core.ledger.ledger import Ledger
     from router.core.routing.commands import Command
@@ -38,6 +41,16 @@ if TYPE_CHECKING:
     from router.streams.client.connection import Redis
     from router.streams.delivery import Delivery, Verdict
     from router.streams.store.ledgers import Store
+
+
+#: What became of a text that is the customer's, by a ReplyOutcome.
+_SENT: Final = frozenset({ReplyOutcome.SENT, ReplyOutcome.FOUND})
+#: The refusals that answer a text which was not sent, by a ReplyOutcome or a JoinOutcome.
+_REFUSALS: Final[dict[str, Why]] = {
+    ReplyOutcome.STALE: Why.STALE_EPOCH,
+    JoinOutcome.CLOSED: Why.CLOSED,
+    JoinOutcome.GONE: Why.CLOSED,
+}
 
 
 class Actions:
@@ -59,23 +72,28 @@ class Actions:
         self._keys = keys
         self._team = team
 
-    async def say(self, command: Command, account_id: str, delivery: Delivery, holding: Holding) -> Verdict:
+    async def is_begun(self, command: Command) -> bool:
+        """Tell whether the command was accepted before, and its text may have been sent, or the conversation closed."""
+        step = "say" if isinstance(command.data, Say) else "close"
+        return await self._effect(command).is_begun(step)
+
+    async def say(self, command: Command, account_id: str, delivery: Delivery, holding: Holding) -> Verdict | Why:
         """Send a text of the agent who holds."""
         data = command.data
         if not isinstance(data, Say) or holding.customer is None:
-            return Done()
+            return Why.CANNOT_SEND
         customer = EntryParticipant.model_validate(holding.customer)
-        effect = self._effects.of(self._keys.partition_of(data.conversation), command.id)
+        effect = self._effect(command)
         ticket = Ticket(account_id, data.conversation, data.epoch)
         said_at = int(delivery.entry_id.partition("-")[0]) * 1000
         ledger = await self._store.read_whole(account_id, data.conversation)
-        member, ours = self._team.members[data.agent], ledger.recipient(channel_of(holding))
+        member, ours = self._team.member(data.agent), ledger.recipient(channel_of(holding))
         try:
             how = await self._people.say(ticket, member, customer, data.text, effect, said_at=said_at, ours=ours)
         except NotYetError as error:
             return Later(str(error), error.delay, is_unsure=True, is_usual=True)
         log("command.sent", id=command.id, conversation=data.conversation, agent=data.agent, result=how)
-        return Done()
+        return Done() if how in _SENT else _REFUSALS.get(how, Why.CANNOT_SEND)
 
     async def notify(self, ledger: Ledger, holding: Holding, name: str, text: str) -> None:
         """Tell a customer who waits something, once by `name`; raises what can be tried again."""
@@ -90,13 +108,19 @@ class Actions:
         )
         log("command.sent", id=name, conversation=ledger.conversation_id, agent=None, result=how)
 
-    async def close(self, command: Command, account_id: str, _: Delivery, holding: Holding) -> Verdict:
+    async def close(self, command: Command, account_id: str, _: Delivery, __: Holding) -> Verdict | Why:
         """Close the conversation of the agent who holds."""
         data = command.data
-        if isinstance(data, HolderCommand) and own_agent(holding) == data.agent:
-            how = await self._people.close(account_id, data.conversation)
+        if isinstance(data, HolderCommand):
+            ticket = Ticket(account_id, data.conversation, data.epoch)
+            how = await self._people.close(ticket, self._effect(command))
             log("command.sent", id=command.id, conversation=data.conversation, agent=data.agent, result=how)
+            if how == ReplyOutcome.STALE:
+                return Why.STALE_EPOCH
         return Done()
+
+    def _effect(self, command: Command) -> Effect:
+        return self._effects.of(self._keys.partition_of(command.subject), command.id)
 
 
 class People:
@@ -134,6 +158,7 @@ def make_people(settings: Settings, redis: Redis, *, store: Store, apis: Apis, c
     actions = Actions(people, store, effects, keys, team, clock)
     floor = FloorPath(store=store, desk=desk, timers=timers, team=lambda: team, clock=clock, notify=actions.notify)
     loop = FloorLoop(floor=floor, desk=desk, timers=timers, partitions=keys.partitions)
+    store.on_wake = timers.on_set = loop.wake_at
     commander = Commander(
         redis=redis,
         keys=keys,
@@ -143,6 +168,7 @@ def make_people(settings: Settings, redis: Redis, *, store: Store, apis: Apis, c
         accounts=[api.account.sid for api in apis],
         speak=actions.say,
         close=actions.close,
+        is_begun=actions.is_begun,
         wake=loop.wake,
     )
     for kind in COMMANDS:

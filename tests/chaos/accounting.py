@@ -14,16 +14,18 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from handlers.ai_agent import SENDING
+from router.agents.effects import ReplyOutcome
 from router.agents.joins import JoinOutcome
 from router.core.classic.members import is_classic
 from router.core.keys import Target
 from tests.chaos.deployment import SECRETS
+from tests.chaos.holders import HOLDER_ROWS, holders_of
 from tests.chaos.lasting import LASTING_ROWS, lines_lost
 from tests.chaos.order import check_arrivals, check_departures, check_stays
 from tests.chaos.record import arrivals_of, settled_of
 from tests.chaos.replies import MARK
 from tests.chaos.row import Row
-from tests.chaos.watcher import CLOSED, JOINED, LEFT, RECEIVED
+from tests.chaos.watcher import CHANGED, CLOSED, JOINED, LEFT, RECEIVED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 _NUMBER: Final = r"(?<![0-9A-Za-z_])1558\d{7}(?![0-9A-Za-z_])"  # ids may hold such digits
 _PRIVATE: Final = re.compile("|".join([_NUMBER, r"customer\d+@", r"message \d+ of", "message of mail", *SECRETS]))
 #: Results of a consumer that had nobody to answer any more.
-_ENDED: Final = frozenset({JoinOutcome.LEFT, JoinOutcome.CLOSED})
+_ENDED: Final = frozenset({JoinOutcome.LEFT, JoinOutcome.CLOSED, ReplyOutcome.STALE})
 #: Seconds after an outage of Redis within which a process may still fail to start because of it.
 _AFTER_OUTAGE: Final = 15.0
 #: Exit statuses of a process that found no Redis at its start, each with a part of its last line.
@@ -107,8 +109,8 @@ def customers_joined(record: RoundRecord) -> Row:
 
 
 def targets_followed(record: RoundRecord) -> Row:
-    """Every entry about a customer goes to the target that the policy gives the customer."""
-    entries = [one for one in record.state.published if one.owner]
+    """Every entry about a customer goes to the target that the policy gives the customer, until the holder changes."""
+    entries = [one for one in record.state.published if one.owner and one.epoch == 0]
     wrong = [
         f"{one.type} {one.id} of {one.owner} went to {one.target}"
         for one in entries
@@ -155,7 +157,8 @@ def entries_handled(record: RoundRecord) -> Row:
 def entries_answered(record: RoundRecord) -> Row:
     """Handler effects: each entry that the AI agent can answer has one answer in the sandbox.
 
-    A customer who had left, or whose conversation had closed, before the answer was sent may have none, but never two.
+    A customer who had left, or whose conversation had closed or was held by somebody else before the answer was sent,
+    may have none, but never two.
     """
     answerable = {
         one.id
@@ -173,43 +176,42 @@ def entries_answered(record: RoundRecord) -> Row:
 
 
 def _ended(record: RoundRecord) -> set[str]:
-    """Return the entries about customers who have left, and in conversations that have closed."""
+    """Return the entries about customers who have left, in conversations that have closed, and of earlier epochs."""
+    last: Counter[str] = Counter()
+    for one in record.entries(CHANGED):
+        last[one.conversation] = max(last[one.conversation], one.epoch)
     left = {(one.conversation, one.participant) for one in record.entries(LEFT)}
     return {
         one.id
         for one in record.state.published
-        if (one.conversation, one.participant) in left or one.conversation in record.state.closed
+        if (one.conversation, one.participant) in left
+        or one.conversation in record.state.closed
+        or one.epoch < last[one.conversation]
     }
 
 
 def agents_present(record: RoundRecord) -> Row:
-    """Handler effects: each conversation has one AI agent or one human agent, as its target says."""
-    targets = {one.conversation: one.target for one in record.entries(JOINED)}
-    people, sides = Counter(), Counter()
+    """Handler effects: each conversation has one agent on our side, and everybody who has held it, once.
+
+    Whoever got a conversation shortly before it closed may not be in it any more.
+    """
+    conversations = {one.conversation for one in record.entries(JOINED)}
+    holders, people, sides = holders_of(record), Counter(), Counter()
     for one in record.state.members:
-        if one.kind != "CUSTOMER":
-            (people if one.kind == "HUMAN_AGENT" else sides)[one.conversation] += 1
-    wrong = []
-    for conversation, target in targets.items():
-        is_human = target == Target.HUMAN_AGENT
-        wanted = (int(is_human), 1)
-        agents = (people[conversation], sides[conversation])
-        if agents != wanted:
-            wrong.append(
-                f"{conversation} of {target}: {agents[0]} human agents and {agents[1]} on our side instead of {wanted}"
-            )
-    return Row("conversations = with one agent each", *_counts(targets, wrong), tuple(wrong))
-
-
-def assignments_right(record: RoundRecord) -> Row:
-    """The roster: every open conversation for human agents is assigned to one of them, and their loads add up."""
-    expected = {one.conversation for one in record.entries(JOINED) if one.target == Target.HUMAN_AGENT}
-    expected -= record.state.closed
-    assigned = Counter(name for name, assignment in record.state.roster.items() if assignment.get("agent"))
-    row = _once("open conversations of human agents = assignments", expected, assigned)
-    load = Counter(str(assignment.get("agent")) for assignment in record.state.roster.values())
-    wrong = _differences("has {found} conversations instead of {expected}", load, Counter(record.state.load))
-    return Row(row.name, row.expected, row.found, (*row.wrong, *wrong))
+        if one.kind == "HUMAN_AGENT":
+            people[one.conversation, one.key.partition("|")[2]] += 1
+        elif one.kind != "CUSTOMER":
+            sides[one.conversation] += 1
+    wrong = [f"{name}: {sides[name]} agents on our side" for name in conversations if sides[name] != 1]
+    wrong += [f"{name}: {agent} is in it {count} times" for (name, agent), count in people.items() if count > 1]
+    wrong += [f"{name}: {agent} is in it and has never held it" for name, agent in people if agent not in holders[name]]
+    wrong += [
+        f"{name}: {agent} has held it and is not in it"
+        for name in conversations - record.state.closed
+        for agent in holders[name]
+        if not people[name, agent]
+    ]
+    return Row("conversations = with the right agents", *_counts(conversations, wrong), tuple(wrong))
 
 
 def stays_in_order(record: RoundRecord) -> Row:
@@ -280,7 +282,7 @@ ROWS: Final[tuple[Callable[[RoundRecord], Row], ...]] = (
     entries_handled,
     entries_answered,
     agents_present,
-    assignments_right,
+    *HOLDER_ROWS,
     stays_in_order,
     arrivals_in_order,
     departures_in_order,

@@ -41,6 +41,14 @@ if TYPE_CHECKING:
 
 RECEIVER_ROLES: Final = ("web-1", "web-2")
 HUMAN_AGENTS: Final = ("ada", "ben", "cem")
+#: The queue of a round: who misses an offer is asked again, and nobody gives up.
+QUEUE: Final = """
+[[queue]]
+name = "default"
+ring = 5
+patience = 86400
+fallback = "wait"
+"""
 #: Seconds until a process is started again that ended by itself.
 RESTART_DELAY: Final = 0.5
 #: Seconds, scaled, that everything may take to come up, and a process to end.
@@ -215,7 +223,7 @@ class ChaosDeployment:
         return RestartedProcess(role, _made(self.directory / role), environment, self)
 
     def _make_environment(self) -> dict[str, str]:
-        config = write_config(self.directory, *HUMAN_AGENTS)
+        config = write_config(self.directory, *HUMAN_AGENTS, rules=QUEUE)
         accounts = _ACCOUNTS.format(url=f"http://127.0.0.1:{self.other_sandbox_port}")
         (config / "accounts.toml").write_text(accounts, encoding="utf-8")
         return make_environment(

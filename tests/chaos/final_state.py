@@ -14,6 +14,7 @@ from router.core.addresses import Address
 from router.core.keys import Keys, Target
 from router.streams.client.connection import connect
 from router.streams.store.inspect import all_streams, read_stream
+from tests.support.floors import disagreements, read_desk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,6 +41,20 @@ class Inbound:
 
 
 @dataclass(frozen=True, slots=True)
+class FloorNews:
+    """What an entry tells of a holder: the `name` of the request or offer, the person asked, `how` it ended or why.
+
+    `before` and `after` are holders: the target, and after a blank the person.
+    """
+
+    name: str = ""
+    agent: str = ""
+    how: str = ""
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """An entry of a participants stream; `owner` is the key of its address, `message` the text or Message-ID in it.
 
@@ -57,6 +72,8 @@ class Published:
     message: str = ""
     cause: str = ""
     at: float = 0.0
+    epoch: int = 0
+    floor: FloorNews = FloorNews()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +115,18 @@ class FinalState:
     lines: list[Line] = field(default_factory=list)
     waiting: dict[str, int] = field(default_factory=dict)
     dead_letters: list[str] = field(default_factory=list)
-    roster: dict[str, dict[str, Any]] = field(default_factory=dict)
-    load: dict[str, int] = field(default_factory=dict)
+    #: The number of conversations of each person, and where the desk and the ledgers disagree.
+    loads: dict[str, int] = field(default_factory=dict)
+    desk: list[str] = field(default_factory=list)
     callbacks: dict[str, int] = field(default_factory=dict)
 
 
 async def is_idle(deployment: ChaosDeployment, redis: Redis) -> bool:
     """Tell whether no process has anything left to do."""
     if any((await _waiting(deployment, redis)).values()):
+        return False
+    desk = await read_desk(redis, Keys())
+    if desk.waiting or desk.asked or await disagreements(redis, Keys()):
         return False
     return not (await _callbacks(deployment))["pending"]
 
@@ -144,9 +165,8 @@ async def collect(deployment: ChaosDeployment) -> FinalState:
     for _, fields in await redis.xrange(keys.dead_letters(0)):
         found.dead_letters.append(repr({name.decode(): value[:300] for name, value in fields.items()}))
     found.waiting["quarantined"] = await redis.xlen(keys.quarantine())
-    roster = await redis.hgetall(keys.roster("conversations"))
-    found.roster = {name.decode().partition("|")[2]: orjson.loads(assignment) for name, assignment in roster.items()}
-    found.load = {name.decode(): int(count) for name, count in (await redis.hgetall(keys.roster("load"))).items()}
+    found.loads = (await read_desk(redis, keys)).loads
+    found.desk = await disagreements(redis, keys)
     await redis.aclose()
     for sandbox in deployment.sandboxes:
         await _read_sandbox(sandbox, found)
@@ -166,8 +186,9 @@ def _seconds(entry_id: bytes) -> float:
 def _published(place: int, target: str, event: dict[str, Any]) -> Published:
     data, conversation = event["data"], event["data"]["conversation"]["id"]
     common = {"place": place, "id": event["id"], "type": event["type"], "target": target, "conversation": conversation}
-    if "participant" not in data:
-        return Published(**common, cause=data["cause"]["idempotency_key"])
+    common |= {"epoch": data["epoch"], "cause": data["cause"]["idempotency_key"]}
+    if "channel" not in data:
+        return Published(**common, floor=_floor(event["type"], data))
     communication = data.get("communication")
     is_mail = data["channel"] == "EMAIL"
     return Published(
@@ -176,8 +197,22 @@ def _published(place: int, target: str, event: dict[str, Any]) -> Published:
         channel=data["channel"],
         owner=Address(data["channel"], data["address"]).key,
         message="" if communication is None else communication["channel_id" if is_mail else "text"] or "",
-        cause=data["cause"]["idempotency_key"],
     )
+
+
+def _floor(kind: str, data: dict[str, Any]) -> FloorNews:
+    match kind:
+        case "handoff.requested" | "handoff.failed":
+            return FloorNews(data["request"]["id"], how=data.get("fallback", ""))
+        case "offer.made" | "offer.ended":
+            return FloorNews(data["offer"]["id"], data["agent"]["identity"], data.get("how", ""))
+        case "holder.changed":
+            return FloorNews(how=data["because"], before=_holder(data["from"]), after=_holder(data["to"]))
+    return FloorNews()
+
+
+def _holder(shown: dict[str, Any]) -> str:
+    return f"{shown['target']} {shown['agent'] or ''}".strip()
 
 
 async def _read_sandbox(sandbox: SandboxClient, found: FinalState) -> None:

@@ -184,7 +184,9 @@ def _is_served(over: LastedOutage, part: tuple[float, float], record: RoundRecor
     if over.outage.scope is Scope.SPOOL:
         return over.accepted > 0
     affected = over.outage.affected
-    return any(part[0] <= one.at <= part[1] and one.owner not in affected for one in record.state.published)
+    return any(
+        part[0] <= one.at <= part[1] and one.owner and one.owner not in affected for one in record.state.published
+    )
 
 
 _HITS: Final = {

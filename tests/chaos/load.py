@@ -11,15 +11,26 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
+from router.core.keys import Target
 from router.simulator.voice import attach_call, read_attachment
 from tests.chaos.replies import MARK
-from tests.chaos.scenario import CloseConversation, PlaceCall, RemoveCustomer, SandboxRequest, SendWebhooks, WaitUntil
+from tests.chaos.scenario import (
+    AskForPerson,
+    CloseConversation,
+    HandBack,
+    PlaceCall,
+    RemoveCustomer,
+    SandboxRequest,
+    SendWebhooks,
+    WaitUntil,
+)
 from tests.chaos.watcher import CLOSED, JOINED, LEFT, RECEIVED
 from tests.support.accounts import KEY, SECRET
 
 if TYPE_CHECKING:
     from tests.chaos.balancer import Balancer
     from tests.chaos.deployment import ChaosDeployment
+    from tests.chaos.people import People
     from tests.chaos.scenario import Copy, Customer, Scenario, Step
     from tests.chaos.watcher import Seen, Watcher
 
@@ -31,11 +42,16 @@ class Load:
     """Runs `scenarios`."""
 
     def __init__(
-        self, deployment: ChaosDeployment, balancer: Balancer, watcher: Watcher, scenarios: tuple[Scenario, ...]
+        self,
+        deployment: ChaosDeployment,
+        balancer: Balancer,
+        watcher: Watcher,
+        people: People,
+        scenarios: tuple[Scenario, ...],
     ) -> None:
         self.scenarios = scenarios
         self._finished_steps = [0] * len(scenarios)
-        self._deployment, self._balancer, self._watcher = deployment, balancer, watcher
+        self._deployment, self._balancer, self._watcher, self._people = deployment, balancer, watcher, people
         self._actions = {
             SendWebhooks: self._send_webhooks,
             PlaceCall: self._place_call,
@@ -43,6 +59,8 @@ class Load:
             WaitUntil: self._wait_until,
             CloseConversation: self._close,
             RemoveCustomer: self._remove,
+            AskForPerson: self._ask,
+            HandBack: self._hand_back,
         }
 
     async def run(self) -> None:
@@ -100,7 +118,7 @@ class Load:
         """Tell whether the customer's entries have had their effect: answers were sent, or a human agent has joined."""
         sandbox = self._deployment.sandbox
         try:
-            if customer.target == "human-agent":
+            if customer.target == Target.HUMAN_AGENT:
                 participants = await sandbox.participants(seen.conversation)
                 return any(one["type"] == "HUMAN_AGENT" for one in participants)
             texts = await sandbox.texts(seen.conversation)
@@ -125,6 +143,24 @@ class Load:
     async def _remove(self, step: RemoveCustomer) -> None:
         seen = self._watcher.seen[step.customer.address.key]
         await self._deployment.sandbox.remove_participant(seen.conversation, seen.participant)
+
+    async def _ask(self, step: AskForPerson) -> None:
+        conversation = self._watcher.seen[step.customer.address.key].conversation
+        given = {"conversation": conversation, "reason": "wants a person", "account": step.customer.account}
+        await self._people.command("handoff.request", f"ask-{conversation}", **given)
+
+    async def _hand_back(self, step: HandBack) -> None:
+        """Release as whoever holds; where that one's presence has ended meanwhile, as the next one."""
+        while True:
+            seen = await self._watcher.until(step.customer, lambda seen: seen.agent or seen.epoch > 1)
+            if seen.target == Target.AI_AGENT:
+                return
+            epoch = seen.epoch
+            if seen.agent:
+                name = f"release-{seen.conversation}-{epoch}"
+                given = {"conversation": seen.conversation, "agent": seen.agent, "epoch": epoch}
+                await self._people.command("conversation.release", name, **given, account=step.customer.account)
+            await self._watcher.until(step.customer, lambda seen, epoch=epoch: seen.epoch > epoch)
 
 
 def step_name(scenario: Scenario, number: int) -> str:

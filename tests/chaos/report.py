@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from router.core.keys import Target
 from tests.chaos.order import count_overtakes
 from tests.chaos.record import settled_of
+from tests.chaos.watcher import CHANGED, ENDED, MADE, REQUESTED
 from tests.support.accounts import ACCOUNT
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ def summarize(record: RoundRecord, kills: Counter[str], seconds: float) -> dict[
     messages = sum(len(one) for one in settled)
     return {
         "killed": f"{kills.total()}: " + ", ".join(f"{role} {count}" for role, count in sorted(kills.items())),
+        "people": f"lost {record.losses} presences, {_floors(record)}",
         "Redis": f"killed {redis_kills}, stalled {len(record.redis_outages) - redis_kills}",
         "webhooks": f"{requests:,} answered 2xx, {requests / seconds:.0f}/s; {results['duplicate']:,} duplicates",
         "spooled": f"{results['spooled']:,} webhooks",
@@ -79,6 +82,17 @@ def summarize(record: RoundRecord, kills: Counter[str], seconds: float) -> dict[
         "from receipt to end": f"median {median(times):.2f} s, longest {times[-1]:.1f} s" if times else "nothing",
         "overtaken between sources": f"{count_overtakes(settled)} of {messages:,} messages, which is no promise",
     }
+
+
+def _floors(record: RoundRecord) -> str:
+    ends = Counter(one.floor.how for one in record.entries(ENDED))
+    changes = Counter(
+        one.floor.how
+        for one in record.entries(CHANGED)
+        if one.target == Target.HUMAN_AGENT and one.floor.how != "accepted"
+    )
+    shown = ", ".join(f"{how} {count}" for how, count in sorted((ends + changes).items()))
+    return f"{len(record.entries(REQUESTED))} requests, {len(record.entries(MADE))} offers: {shown or 'nothing'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from tests.chaos.deployment import ChaosDeployment
 from tests.chaos.disturbances import Disturbances
 from tests.chaos.final_state import collect, is_idle, read_logs
 from tests.chaos.load import Load
+from tests.chaos.people import People
 from tests.chaos.record import RoundRecord
 from tests.chaos.report import Report, dump, summarize
 from tests.chaos.schedule import ROLES
@@ -53,9 +54,11 @@ class Round:
             self._deployment = deployment
             timeline.restart()
             self._balancer, self._watcher = Balancer(deployment), Watcher(deployment.redis.url, timeline)
-            self._load = Load(deployment, self._balancer, self._watcher, self._schedule.scenarios)
+            self._people = People(deployment.redis.url, timeline, self._schedule.seed)
+            self._load = Load(deployment, self._balancer, self._watcher, self._people, self._schedule.scenarios)
             self._disturbances = Disturbances(deployment, self._balancer, self._schedule)
-            beside = [asyncio.create_task(self._watcher.follow()), asyncio.create_task(self._report_progress())]
+            works = (self._watcher.follow(), self._people.run(), self._report_progress())
+            beside = [asyncio.create_task(work) for work in works]
             try:
                 async with self._balancer.open():
                     return await self._run_load()
@@ -71,6 +74,7 @@ class Round:
         except TimeoutError:
             self._say(f"not everything could be sent in {self._deployment.timeline.now:.0f} s")
             await self._disturbances.stop()
+        self._people.is_calm = True
         seconds = self._deployment.timeline.now
         self._say(f"the load is over after {seconds:.0f} s; waiting until everything is idle")
         await self._wait_until_idle()
@@ -101,6 +105,7 @@ class Round:
             least=self._schedule.scale.least,
             lasting=tuple(self._disturbances.lasting),
             part=scaled(PART),
+            losses=self._people.losses,
         )
 
     async def _wait_until_idle(self) -> None:

@@ -89,7 +89,23 @@ class RemoveCustomer:
     customer: Customer
 
 
-Action = SendWebhooks | SandboxRequest | PlaceCall | WaitUntil | CloseConversation | RemoveCustomer
+@dataclass(frozen=True, slots=True)
+class AskForPerson:
+    """Pass the customer's conversation on to people, as an AI agent does."""
+
+    customer: Customer
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """Wait until a person holds the conversation, and give it back to the AI agent."""
+
+    customer: Customer
+
+
+Action = (
+    SendWebhooks | SandboxRequest | PlaceCall | WaitUntil | CloseConversation | RemoveCustomer | AskForPerson | HandBack
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,11 @@ from router.simulator.mail import mail
 from router.simulator.messages import SimulatedWebhook, message
 from router.simulator.voice import call, call_sid, call_status
 from tests.chaos.scenario import (
+    AskForPerson,
     CloseConversation,
     Copy,
     Customer,
+    HandBack,
     PlaceCall,
     RemoveCustomer,
     SandboxRequest,
@@ -241,9 +243,26 @@ def is_removed(builder: Builder) -> Scenario:
     return Scenario(0, (customer,), steps)
 
 
+def is_handed_over(builder: Builder) -> Scenario:
+    """The AI agent passes a customer on, who goes on writing; a person takes over, and gives the conversation back."""
+    counts = [builder.count() for _ in range(3)]
+    customer = _writer(builder, "sms", sum(counts))
+    first, second = counts[0], counts[0] + counts[1]
+    is_answered = builder.chance.random() < 0.5
+    steps = (
+        *_sent(builder, "sms", customer, customer.messages[:first]),
+        Step(0.0, WaitUntil(customer, joined=1, is_answered=is_answered)),
+        builder.step(AskForPerson(customer)),
+        *_sent(builder, "sms", customer, customer.messages[first:second]),
+        builder.step(HandBack(customer)),
+        *_sent(builder, "sms", customer, customer.messages[second:]),
+    )
+    return Scenario(0, (customer,), steps)
+
+
 #: Kinds of scenarios, with the share of each in percent.
 KINDS: Final[dict[str, tuple[int, Callable[[Builder], Scenario]]]] = {
-    "sms": (20, writes("sms")),
+    "sms": (12, writes("sms")),
     "sms to another account": (4, writes("sms", account=OTHER_ACCOUNT)),
     "sms to people": (12, writes("sms", Target.HUMAN_AGENT)),
     "mms": (5, writes("mms")),
@@ -257,6 +276,7 @@ KINDS: Final[dict[str, tuple[int, Callable[[Builder], Scenario]]]] = {
     "voice": (6, calls),
     "mail": (6, mails),
     "closed": (3, is_closed),
+    "handed over": (8, is_handed_over),
     "removed": (2, is_removed),
 }
 

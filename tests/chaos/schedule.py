@@ -179,12 +179,14 @@ def _outages(chance: random.Random, scale: Scale) -> tuple[Outage, ...]:
 
 
 def _api_faults(chance: random.Random, scale: Scale) -> tuple[ApiFault, ...]:
-    found = []
+    found: list[ApiFault] = []
+    faults: list[dict[str, Any]] = []
     for at in _moments(chance, scale.fault_pause, scale.seconds):
+        faults = faults or chance.sample(FAULTS, len(FAULTS))  # each of them before one comes again
         switches = {
             "callbackDuplicates": chance.choice((0, 0, 1, 2)),
             "callbackOrder": chance.choice(("in-order", "shuffled")),
             "callbackDelaySeconds": chance.choice((0.0, 0.0, 0.5, 5.0)),
         }
-        found.append(ApiFault(at, {"method": "*", "route": "*", **chance.choice(FAULTS)}, switches))
+        found.append(ApiFault(at, {"method": "*", "route": "*", **faults.pop()}, switches))
     return tuple(found)

@@ -15,14 +15,14 @@ from router.simulator.messages import message
 from tests.chaos.accounting import ROWS, find_private, make_table
 from tests.chaos.balancer import DeliveryRecord, RawWebhook
 from tests.chaos.deployment import ProcessEnd, RedisOutage
-from tests.chaos.final_state import FinalState, Inbound, Line, Member, Published
+from tests.chaos.final_state import FinalState, FloorNews, Inbound, Line, Member, Published
 from tests.chaos.lasting import LastedOutage, Lasting, Scope
 from tests.chaos.record import RoundRecord, read
 from tests.chaos.replies import MARK
 from tests.chaos.report import Report, dump, recovery_times, summarize
 from tests.chaos.scenario import Customer, Scenario
 from tests.chaos.schedule import SHORT, make_schedule
-from tests.chaos.watcher import CLOSED, JOINED, LEFT, RECEIVED
+from tests.chaos.watcher import CHANGED, CLOSED, ENDED, JOINED, LEFT, MADE, RECEIVED, REQUESTED
 from tests.support.accounts import ACCOUNT, OURS
 
 CUSTOMER = Address("SMS", "+15580000010")
@@ -59,6 +59,34 @@ def published(place, kind, customer, conversation, participant, message="", caus
     )
 
 
+#: The first place of entries after a person has accepted.
+HELD_PLACE = 100
+
+
+def held(entry):
+    """Return an entry after a person has accepted."""
+    return replace(entry, place=HELD_PLACE + entry.place, epoch=1)
+
+
+def handed_to(agent, conversation, place):
+    """Return what both targets are told, from a place on, of a request that one person accepts."""
+    offer = FloorNews(f"{conversation}/rule.1", agent)
+    changed = FloorNews(how="accepted", before="human-agent", after=f"human-agent {agent}")
+    news = (
+        (REQUESTED, FloorNews(f"{conversation}/rule"), 0),
+        (MADE, offer, 0),
+        (ENDED, replace(offer, how="accepted"), 0),
+        (CHANGED, changed, 1),
+    )
+    told = [
+        Published(
+            place + more, f"{kind} {conversation}", kind, Target.HUMAN_AGENT, conversation, epoch=epoch, floor=floor
+        )
+        for more, (kind, floor, epoch) in enumerate(news)
+    ]
+    return [*told, replace(told[-1], target=Target.AI_AGENT, id=f"to the other {conversation}")]
+
+
 def a_record() -> RoundRecord:
     """One customer wrote twice to the AI agent; one wrote to a human agent, left, came back, and was closed."""
     webhooks = [webhook(WRITER, text) for text in MESSAGES] + [webhook(DESK_CUSTOMER, DESK_CUSTOMER.messages[0])]
@@ -68,10 +96,12 @@ def a_record() -> RoundRecord:
         published(1, RECEIVED, WRITER, CONVERSATION, PARTICIPANT, MESSAGES[0], keys[0]),
         published(2, RECEIVED, WRITER, CONVERSATION, PARTICIPANT, MESSAGES[1], keys[1]),
         published(0, JOINED, DESK_CUSTOMER, OLD, "conv_participant_3", cause=keys[2]),
-        published(1, RECEIVED, DESK_CUSTOMER, OLD, "conv_participant_3", DESK_CUSTOMER.messages[0], keys[2]),
-        published(2, LEFT, DESK_CUSTOMER, OLD, "conv_participant_3"),
-        Published(3, "entry-closed", CLOSED, Target.HUMAN_AGENT, OLD),
-        published(4, JOINED, DESK_CUSTOMER, NEXT, "conv_participant_5"),
+        held(published(1, RECEIVED, DESK_CUSTOMER, OLD, "conv_participant_3", DESK_CUSTOMER.messages[0], keys[2])),
+        held(published(2, LEFT, DESK_CUSTOMER, OLD, "conv_participant_3")),
+        held(Published(3, "entry-closed", CLOSED, Target.HUMAN_AGENT, OLD)),
+        replace(published(4, JOINED, DESK_CUSTOMER, NEXT, "conv_participant_5"), place=HELD_PLACE),
+        *handed_to("ada", OLD, HELD_PLACE // 2),
+        *handed_to("ada", NEXT, HELD_PLACE * 2),
     ]
     found = FinalState(
         inbound=[Inbound(place, 50.0 + place, "messaging", key, "pair", b"") for place, key in enumerate(keys)],
@@ -102,8 +132,7 @@ def a_record() -> RoundRecord:
             line("worker-1", 10, "log.dropped", lines=1),
         ],
         waiting={"pending in inbound": 0},
-        roster={NEXT: {"agent": "ada"}},
-        load={"ada": 1},
+        loads={"ada": 1},
         callbacks={"failed": 0, "dropped": 0, "pending": 0},
     )
     deliveries = {one: DeliveryRecord({0}, Counter({0: 2})) for one in webhooks}
@@ -220,12 +249,83 @@ def add_second_human_agent(record):
     record.state.members.append(Member("second", NEXT, "HUMAN_AGENT", "CHAT", "CHAT|ben"))
 
 
-def forget_assignment(record):
-    record.state.roster.clear()
+def add_somebody_who_never_held(record):
+    record.state.members = [
+        replace(one, key="CHAT|ben") if one.key == "CHAT|ada" else one for one in record.state.members
+    ]
+
+
+def lose_the_holder(record):
+    record.state.members = [one for one in record.state.members if one.id != f"HUMAN_AGENT-{NEXT}"]
+
+
+def change(record, kind, conversation=NEXT, **fields):
+    """Change the entries of a kind about a conversation."""
+    record.state.published = [
+        replace(one, **fields) if (one.type, one.conversation) == (kind, conversation) else one
+        for one in record.state.published
+    ]
+
+
+def lose(record, kind, target=Target.HUMAN_AGENT):
+    record.state.published = [
+        one for one in record.state.published if (one.type, one.conversation, one.target) != (kind, NEXT, target)
+    ]
+
+
+def skip_an_epoch(record):
+    change(record, CHANGED, epoch=2)
+
+
+def change_from_somebody_else(record):
+    change(record, CHANGED, floor=FloorNews(how="accepted", before="human-agent ben", after="human-agent ada"))
+
+
+def tell_one_target_only(record):
+    lose(record, CHANGED, Target.AI_AGENT)
+
+
+def write_in_an_old_epoch(record):
+    record.state.published.append(
+        replace(published(3 * HELD_PLACE, LEFT, DESK_CUSTOMER, NEXT, "conv_participant_5"), id="late")
+    )
+
+
+def write_to_who_does_not_hold(record):
+    again = replace(published(3 * HELD_PLACE, RECEIVED, WRITER, NEXT, "conv_participant_5"), id="other", epoch=1)
+    record.state.published.append(again)
+
+
+def never_end_the_request(record):
+    change(record, CHANGED, type="something.else", epoch=0)
+
+
+def ask_twice(record):
+    again = next(one for one in record.state.published if (one.type, one.conversation) == (REQUESTED, NEXT))
+    record.state.published.append(replace(again, id="second", place=2 * HELD_PLACE + 1, floor=FloorNews("second")))
+
+
+def never_end_the_offer(record):
+    lose(record, ENDED)
+
+
+def offer_twice(record):
+    again = next(one for one in record.state.published if (one.type, one.conversation) == (MADE, NEXT))
+    record.state.published.append(
+        replace(again, id="second", place=2 * HELD_PLACE + 2, floor=FloorNews("second", "ben"))
+    )
+
+
+def give_it_to_somebody_else(record):
+    change(record, CHANGED, floor=FloorNews(how="accepted", before="human-agent", after="human-agent ben"))
+
+
+def accept_without_holding(record):
+    lose(record, CHANGED)
 
 
 def count_too_much_load(record):
-    record.state.load["ben"] = 1
+    record.state.desk.append("loads: desk {'ben': 1}, ledgers {}")
 
 
 def publish_before_joining(record):
@@ -234,7 +334,7 @@ def publish_before_joining(record):
 
 
 def publish_after_closing(record):
-    record.state.published.append(published(9, RECEIVED, DESK_CUSTOMER, OLD, "conv_participant_3", "late"))
+    record.state.published.append(held(published(9, RECEIVED, DESK_CUSTOMER, OLD, "conv_participant_3", "late")))
 
 
 def swap_arrivals(record):
@@ -244,7 +344,12 @@ def swap_arrivals(record):
 
 def swap_departures(record):
     joined, first, second, *rest = record.state.published
-    record.state.published = [joined, replace(first, place=2), replace(second, place=1), *rest]
+    record.state.published = [
+        joined,
+        replace(first, place=2, at=second.at),
+        replace(second, place=1, at=first.at),
+        *rest,
+    ]
     record.ends = ()
 
 
@@ -272,7 +377,7 @@ def serve_only_the_affected(scope):
 
 
 def serve_in_one_part_only(record):
-    record.state.published[-1] = replace(record.state.published[-1], at=101.0)
+    change(record, JOINED, at=101.0)
 
 
 def hit_nothing(record):
@@ -327,8 +432,20 @@ def log_an_address(record):
         (answer_nothing, "entries_answered"),
         (lose_ai_agent, "agents_present"),
         (add_second_human_agent, "agents_present"),
-        (forget_assignment, "assignments_right"),
-        (count_too_much_load, "assignments_right"),
+        (add_somebody_who_never_held, "agents_present"),
+        (lose_the_holder, "agents_present"),
+        (skip_an_epoch, "one_holder_at_every_moment"),
+        (change_from_somebody_else, "one_holder_at_every_moment"),
+        (tell_one_target_only, "one_holder_at_every_moment"),
+        (write_in_an_old_epoch, "one_holder_at_every_moment"),
+        (write_to_who_does_not_hold, "one_holder_at_every_moment"),
+        (never_end_the_request, "requests_ended"),
+        (ask_twice, "requests_ended"),
+        (never_end_the_offer, "offers_ended"),
+        (offer_twice, "offers_ended"),
+        (give_it_to_somebody_else, "offers_ended"),
+        (accept_without_holding, "offers_ended"),
+        (count_too_much_load, "desk_agrees"),
         (publish_before_joining, "stays_in_order"),
         (publish_after_closing, "stays_in_order"),
         (swap_arrivals, "arrivals_in_order"),

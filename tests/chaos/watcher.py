@@ -27,6 +27,13 @@ JOINED, LEFT, CLOSED, RECEIVED = (
     "conversation.closed",
     "communication.received",
 )
+REQUESTED, MADE, ENDED, CHANGED, FAILED = (
+    "handoff.requested",
+    "offer.made",
+    "offer.ended",
+    "holder.changed",
+    "handoff.failed",
+)
 
 
 @dataclass
@@ -37,6 +44,10 @@ class Seen:
     ids: list[str] = field(default_factory=list)
     conversation: str = ""
     participant: str = ""
+    #: Who holds the current conversation, as far as that has changed: the target, the person, and the epoch.
+    target: str = ""
+    agent: str = ""
+    epoch: int = 0
 
 
 class Watcher:
@@ -78,12 +89,23 @@ class Watcher:
         if event["type"] == CLOSED:
             self.seen[self._owners.get(conversation, "")].entries[CLOSED] += 1
             return
+        if "channel" not in data:
+            self._note_floor(event["type"], data, self.seen[self._owners.get(conversation, "")])
+            return
         key = Address(data["channel"], data["address"]).key
         seen = self.seen[key]
         seen.entries[event["type"]] += 1
         seen.ids.append(event["id"])
         self._owners[conversation] = key
+        if conversation != seen.conversation:
+            seen.target, seen.agent, seen.epoch = "", "", 0
         seen.conversation, seen.participant = conversation, data["participant"]["id"]
+
+    def _note_floor(self, kind: str, data: dict, seen: Seen) -> None:
+        """Note what was told of a holder: both streams tell it, and each may be read first."""
+        is_newer = kind == CHANGED and data["epoch"] > seen.epoch
+        if is_newer and data["conversation"]["id"] == seen.conversation:
+            seen.target, seen.agent, seen.epoch = data["to"]["target"], data["to"]["agent"] or "", data["epoch"]
 
     async def until(self, customer: Customer, is_true: Callable[[Seen], bool]) -> Seen:
         """Wait until `is_true` of what was published about a customer."""

@@ -22,7 +22,7 @@ from router.core.refused import Bounds
 from router.core.resources import Participant, ParticipantAddress
 from router.process.terminal import show
 from router.settings.load import load
-from router.simulator.command import describe
+from router.simulator.entry_text import describe
 from router.streams.client.connection import connect
 from router.streams.store.quarantine import keep
 from tests.core.test_refused import REFUSED

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from router.core.keys import Keys
+from router.core.routing.team import Team
 from router.dev import demo
 from router.dev.demo import Demo
 from router.streams.client.connection import RedisError
@@ -29,7 +30,7 @@ async def test_entries_are_printed_after_an_outage_of_redis(monkeypatch, tmp_pat
 
     monkeypatch.setattr(demo, "watch", watch)
     monkeypatch.setattr(demo, "RETRY_DELAY", 0.0)
-    following = asyncio.create_task(Demo({}, None, Keys(), logs=[tmp_path / "ai-agent.log"]).follow())
+    following = asyncio.create_task(Demo({}, None, Keys(), team=Team(), logs=[tmp_path / "ai-agent.log"]).follow())
     shown = []
     await until(lambda: shown.append(capsys.readouterr().out) or "participant.joined" in "".join(shown))
     await end(following)

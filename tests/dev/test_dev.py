@@ -32,12 +32,37 @@ def test_the_demo_announces_every_customer_once(tmp_path):
     output, _ = process.communicate(timeout=scaled(90))
     assert process.returncode == 0, output
     joined = [line for line in output.splitlines() if line.startswith("participant.joined")]
-    assert len(joined) == 10, output
+    assert len(joined) == 11, output
     assert {"SMS", "WHATSAPP", "RCS", "CHAT", "VOICE", "EMAIL"} == {line.split()[1] for line in joined}
     assert any("taken by human-agent, because: service-desk" in line for line in joined)
     assert "human_agent" in output
     assert "ai_agent" in output
     assert "simulate sms" in output
+
+
+def test_the_demo_shows_a_handoff_there_and_back(tmp_path):
+    """A person gets the AI agent's customer with a note of what it is about, writes, and gives the customer back."""
+    process = launch_dev(tmp_path, "--once")
+    output, _ = process.communicate(timeout=scaled(90))
+    assert process.returncode == 0, output
+    lines = output.splitlines()
+    (back,) = [number for number, line in enumerate(lines) if " -> ai-agent has the floor now" in line]
+    conversation = lines[back].partition(" in ")[2].split()[0]
+    story = [
+        "handoff.requested",
+        "offer.made",
+        "offer.ended",
+        "epoch 1: ai-agent -> ",
+        "epoch 2: ",
+        "taken by ai-agent in epoch 2",
+    ]
+    mine = [line for line in lines if conversation in line]
+    found = [next(number for number, line in enumerate(mine) if part in line) for part in story]
+    assert found == sorted(found), output
+    (person,) = {line.split(" -> ")[1].split()[0] for line in mine if "epoch 1: ai-agent -> " in line}
+    assert any(f"worker             result sent  agent {person}" in line for line in mine), output
+    closed = [line for line in lines if line.startswith("conversation.closed")]
+    assert ["taken by human-agent in epoch 1, because: service-desk" in line for line in closed] == [True], output
 
 
 def test_a_second_run_in_the_same_state_directory_works(tmp_path):

@@ -188,7 +188,7 @@ class HandlerHarness:
         given = {"apis": self.apis, "joiners": self.joiners, "reply": make_greeting(text), "settle": 0.0}
         given["has_turns"] = self.store.has_turns
         agent = AiAgent(**(given | options))
-        return Consumption("ai_agent", Handler(agent.reactions), effects or self.effects())
+        return Consumption("ai_agent", agent.handler, effects or self.effects())
 
 
 @dataclass(frozen=True)
@@ -260,7 +260,7 @@ class CrashPoint:
 class CrashingClient:
     """A client of the API or of Redis whose calls are counted by a CrashPoint."""
 
-    _COMMANDS = frozenset({"evalsha", "eval", "hget", "sadd"})
+    _COMMANDS = frozenset({"evalsha", "eval", "hget", "hmget", "sadd", "xadd"})
 
     def __init__(self, target: Any, crash: CrashPoint) -> None:
         self._target, self._crash = target, crash

@@ -10,7 +10,6 @@ import pytest
 
 from handlers.ai_agent import AiAgent
 from handlers.consume import Consumption
-from handlers.handler import Handler
 from handlers.replies import make_greeting
 from router.agents.classic import AI_IDENTITY, ClassicJoiner, ClassicText
 from router.agents.joiners import Joiners
@@ -58,8 +57,9 @@ class Side:
         apis = OneApi(self.harness.client, self.client)
         joiners = Joiners(apis, self.harness.store)
         given = {"apis": apis, "joiners": joiners, "reply": make_greeting(HELLO), "settle": 0.0}
+        given["has_turns"] = self.harness.store.has_turns
         agent = AiAgent(**(given | options))
-        return Consumption("ai_agent", Handler(agent.reactions), self.harness.effects())
+        return Consumption("ai_agent", agent.handler, self.harness.effects())
 
     def entry(self) -> Any:
         recipient = EntryAddress(channel="SMS", address=OURS)

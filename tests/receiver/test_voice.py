@@ -1,6 +1,7 @@
 """Calls in the receiver: the target's TwiML as answer once the event is durable, and Twilio's signing of calls."""
 
 import json
+import shutil
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -11,12 +12,13 @@ from router.inbound.sources import EMPTY_TWIML
 from router.receiver.app import create_app
 from router.receiver.voice import VoiceResponder
 from router.simulator.http import Sender
-from router.simulator.voice import STATUSES, call, call_status, read_attachment
+from router.simulator.voice import STATUSES, call, call_status, read_attachment, session_end
 from router.streams.store.calls import CallStore
 from tests.core.builders import make_participant
 from tests.receiver.conftest import settings_of
 from tests.receiver.samples import incoming_call, signed, sms
 from tests.support.accounts import ACCOUNT, BASE_URL, CONFIGURATION, CUSTOMER, DESK, OURS, TOKEN
+from tests.support.source import SHIPPED
 
 SID = "CA00000000000000000000000000000001"
 FULL = {
@@ -35,8 +37,7 @@ async def receiver(start):
 
 def handoff(data):
     """The webhook to the `action` URL of a `<Connect>`: the AI agent ended its session with HandoffData."""
-    session = {"SessionId": f"VX{SID[2:]}", "SessionStatus": "ended", "SessionDuration": "31", "HandoffData": data}
-    return call(**ENDS, status="in-progress", **session)
+    return session_end(**ENDS, handoff_data=data)
 
 
 async def ask(receiver, webhook):
@@ -129,6 +130,83 @@ async def test_the_ai_agent_hands_over(receiver):
     task = json.loads(root.find("Enqueue/Task").text)
     assert task["handoff_data"] == '{"reason":"billing"}'
     assert task["reason"] == "handed over by the AI agent"
+
+
+QUEUES = """
+[default]
+target = "ai-agent"
+[[rule]]
+name = "invoices"
+recipient = "+15557650009"
+target = "human-agent"
+queue = "invoices"
+skills = ["billing"]
+priority = 3
+[[queue]]
+name = "invoices"
+"""
+ROSTER = '[[agent]]\nidentity = "dana"\nname = "Dana"\ncapacity = 3\nskills = ["billing"]\n'
+
+
+@pytest.fixture
+def queues(tmp_path):
+    """A configuration with a queue that has a template of its own."""
+    shutil.copytree(SHIPPED / "voice", tmp_path / "voice")
+    text = (tmp_path / "voice" / "human-agent.xml").read_text()
+    (tmp_path / "voice" / "human-agent.invoices.xml").write_text(text.replace("{{workflow_sid}}", "WW" + "9" * 32))
+    (tmp_path / "routing.toml").write_text(QUEUES)
+    (tmp_path / "roster.toml").write_text(ROSTER)
+    return tmp_path
+
+
+def asked(root):
+    """The workflow of an answer, and what its task asks for."""
+    task = json.loads(root.find("Enqueue/Task").text)
+    return root.find("Enqueue").get("workflowSid")[2], task["queue"], task["skills"], task["priority"], task["summary"]
+
+
+async def test_a_call_follows_the_queue_of_its_rule(start, queues):
+    """The rule's queue chooses the template, which shows what the rule asks for."""
+    receiver = await start(ROUTER_CONFIG_DIR=str(queues), **FULL)
+    root = await ask(receiver, call(**(ENDS | {"recipient": "+15557650009"})))
+    assert asked(root) == ("9", "invoices", "billing", "3", "")
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ('{"queue": "invoices", "skills": ["billing"], "priority": 7}', ("9", "invoices", "billing", "7", "")),
+        ('{"reason": "x", "callSummary": "paid twice"}', ("0", "default", "", "0", "paid twice")),
+        ('{"queue": "nowhere", "skills": "chess"}', ("0", "default", "", "0", "")),
+        ("please", ("0", "default", "", "0", "")),
+    ],
+)
+async def test_a_call_that_is_handed_over_follows_the_queue_of_its_data(start, queues, data, expected):
+    """As the request for a person does: what does not exist here is the default."""
+    receiver = await start(ROUTER_CONFIG_DIR=str(queues), **FULL)
+    assert asked(await ask(receiver, handoff(data))) == expected
+    root = await ask(receiver, call(**ENDS, status="in-progress", SessionStatus="failed"))
+    assert asked(root) == ("0", "default", "", "0", "")
+
+
+async def test_a_receiver_without_a_roster_takes_the_names_as_they_are(start, queues):
+    """It needs none; a template of the queue is enough."""
+    (queues / "roster.toml").unlink()
+    receiver = await start(ROUTER_CONFIG_DIR=str(queues), **FULL)
+    unknown = '{"queue": "invoices", "skills": "chess"}'
+    assert asked(await ask(receiver, handoff(unknown)))[:3] == ("9", "invoices", "chess")
+    assert asked(await ask(receiver, handoff('{"queue": "nowhere"}')))[:2] == ("0", "nowhere")
+
+
+async def test_a_template_of_a_queue_that_does_not_exist_is_noted(start, queues):
+    """No call would ever get it; without the people's files nobody knows."""
+    (queues / "voice" / "human-agent.invoice.xml").write_text("<Response/>")
+    receiver = await start(ROUTER_CONFIG_DIR=str(queues), **FULL)
+    notes = [line["note"] for line in receiver.lines if line["event"] == "voice.note"]
+    assert notes == ["there is no queue 'invoice' in routing.toml, so no call gets human-agent.invoice.xml"]
+    (queues / "roster.toml").unlink()
+    other = await start(ROUTER_CONFIG_DIR=str(queues), **FULL)
+    assert len([line for line in other.lines if line["event"] == "voice.note"]) == len(notes)
 
 
 async def test_a_failed_ai_agent_is_replaced_by_human_agents(receiver):

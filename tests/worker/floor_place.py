@@ -44,7 +44,7 @@ class Place:
     def __post_init__(self):
         self.store = self.kind(self.redis, self.keys, marker_ttl=5000, clock=lambda: self.now * 1000)
         self.desk = Desk(self.redis, self.keys, clock=lambda: self.now)
-        timers = Timers(self.redis, self.keys, clock=lambda: self.now)
+        self.timers = timers = Timers(self.redis, self.keys, clock=lambda: self.now)
         self.floor = FloorPath(
             store=self.store,
             desk=self.desk,
@@ -54,21 +54,28 @@ class Place:
             notify=self.notify,
         )
         self.loop = FloorLoop(floor=self.floor, desk=self.desk, timers=timers, partitions=self.keys.partitions)
-        self.commander = Commander(
+        self.commander = self.make_commander(self.speak, self.speak, self.has_spoken)
+
+    def make_commander(self, speak, close, is_begun):
+        return Commander(
             redis=self.redis,
             keys=self.keys,
             floor=self.floor,
             desk=self.desk,
             team=lambda: self.team,
             accounts=(ACCOUNT,),
-            speak=self.speak,
-            close=self.speak,
+            speak=speak,
+            close=close,
+            is_begun=is_begun,
             wake=lambda: None,
         )
 
     async def speak(self, command, *_):
         self.spoken.append(command.id)
         return Done()
+
+    async def has_spoken(self, command):
+        return command.id in self.spoken
 
     def cause(self):
         return make_cause(received_at=self.now * 1000)

@@ -308,6 +308,23 @@ async def test_the_message_of_a_queue_whose_patience_is_over(place):
     assert (await place.last("handoff.failed")).fallback == "message"
 
 
+async def test_two_workers_refuse_a_command_at_once(place, monkeypatch):
+    """It was passed on twice: each target hears the refusal once."""
+    await place.announce()
+    both, read = asyncio.Barrier(2), place.store.read_claims
+
+    async def read_at_once(*args):
+        claims = await read(*args)
+        await both.wait()
+        return claims
+
+    monkeypatch.setattr(place.store, "read_claims", read_at_once)
+    data = {"conversation": CONVERSATION, "reason": "x", "epoch": 9}
+    await asyncio.gather(*(place.send("handoff.request", "twice", **data) for _ in range(2)))
+    heard = [await place.types(one) for one in Target]
+    assert heard == [["participant.joined", "command.refused"], ["command.refused"]]
+
+
 async def test_a_queue_that_assigns_needs_no_presence(place):
     """It keeps the ways of earlier releases: whoever is in the roster and has room gets the conversation."""
     place.team = Team(PEOPLE, {"default": Queue(accept=AcceptMode.AUTOMATIC)})

@@ -109,7 +109,7 @@ async def test_another_worker_goes_on(place):
     await place.say("hi")
     other = TurnPlace(place.redis)
     other.now += QUIET
-    assert await other.loop._timers.take(0, 10) == [(ACCOUNT, CONVERSATION)]  # and dies
+    assert (await other.loop._timers.take(0, 10)).conversations == [(ACCOUNT, CONVERSATION)]  # and dies
     await other.later(1)
     assert await other.turns() == []
     await other.later(TIMER_LEASE / 1000 - 1)
@@ -223,6 +223,17 @@ async def test_a_conversation_for_people(place):
     assert await place.due() == QUIET
     await place.later(QUIET / 1000)
     assert len(await place.turns(Target.HUMAN_AGENT)) == 1
+
+
+async def test_the_loop_is_there_in_time(place):
+    """It hears when a turn of its own process is ready, and finds those of others."""
+    heard = []
+    place.store.on_wake = heard.append
+    await place.announce()
+    assert await place.loop.round() is None
+    await place.say("hi")
+    assert heard == [place.now + QUIET]
+    assert await TurnPlace(place.redis).loop.round() == place.now + QUIET
 
 
 # --- the worker -----------------------------------------------------------------------------------

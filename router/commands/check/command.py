@@ -23,7 +23,7 @@ from router.logs import describe_fully
 from router.process.terminal import show, show_json
 from router.settings.accounts_file import CREDENTIALS
 from router.settings.environment import own_environment
-from router.settings.files import load_policy, load_voice
+from router.settings.files import load_policy, load_voice, unknown_queues
 from router.settings.load import load_partly
 from router.simulator.mail_command import KEY_FILE, load_key
 from router.streams.client.clock import RedisClock
@@ -65,7 +65,7 @@ async def run_check(arguments: argparse.Namespace, check_starts: Callable[[Setti
     findings = [
         *_check_settings(settings, problems),
         *routing,
-        *_check_voice(settings),
+        *_check_voice(settings, team),
         *(finding for finding in await check_starts(settings) if finding.text not in known),
         *_check_simulator(),
         *check_spool(settings),
@@ -132,13 +132,15 @@ def _check_routing(settings: Settings) -> tuple[list[Finding], Team]:
     return [*found, *(one for one in of_team if one.text not in texts)], team
 
 
-def _check_voice(settings: Settings) -> list[Finding]:
+def _check_voice(settings: Settings, team: Team) -> list[Finding]:
     try:
         templates = load_voice(settings)
     except SettingsError as error:
         return [Finding("FAIL", "voice", problem) for problem in error.problems]
     level = "warn" if templates is REJECTING else "ok"
     notes = [Finding(level, "voice", note) for note in templates.notes]
+    if team.members:  # else the team's files are wrong, which is a finding of its own
+        notes += [Finding("warn", "voice", note) for note in unknown_queues(templates, team)]
     return notes or [Finding("ok", "voice", f"{len(templates.templates)} templates")]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router.core.ledger.floor import holding_of
+from router.core.ledger.floor import holding_of, is_of_earlier_release
 from router.core.resources import ParticipantType
 from router.core.routing.holding import HandoffRequest
 from router.core.routing.inputs import AddForeign, RemoveForeign
@@ -36,6 +36,9 @@ def note_departure(context: Context, fact: ParticipantFact, ledger: Ledger) -> N
     if ledger.get("target") is None or ledger.is_closed or (holding := holding_of(ledger)) is None:
         return
     now, queue = context.now // 1000, context.rules.team.after_foreign
+    if is_of_earlier_release(ledger):
+        ledger.wake_at = now  # whoever is left holds, or one is asked for (worker.floor)
+        return
     request = None
     if queue is not None:
         name = f"{ledger.account_id}/{ledger.conversation_id}/removed-{holding.epoch}"

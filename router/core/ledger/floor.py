@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from router.core.addresses import from_key
+from router.core.addresses import Channel, from_key
 from router.core.handoff_models import (
     HandoffFailedData,
     HandoffRequestedData,
@@ -18,10 +18,10 @@ from router.core.handoff_models import (
 )
 from router.core.keys import Target
 from router.core.ledger.marker import HOLDING_FIELD, PARTICIPANT, Marker, read_marker
-from router.core.resources import AGENT_TYPES
+from router.core.resources import AGENT_TYPES, ParticipantType
 from router.core.routing.holding import Holder, Holding, read_holding
-from router.core.routing.inputs import Changed, Ended, Failed, Made, Requested
-from router.core.routing.transitions import Step, take
+from router.core.routing.inputs import AskForPerson, Changed, Ended, Failed, Made, Requested
+from router.core.routing.transitions import FOREIGN, Step, take
 from router.core.timestamps import to_text
 
 if TYPE_CHECKING:
@@ -29,14 +29,44 @@ if TYPE_CHECKING:
     from router.core.ledger.fields import LedgerFields
     from router.core.routing.holding import HandoffRequest, Offer
     from router.core.routing.inputs import Happening, Input
+    from router.core.routing.team import Team
 
 
-def holding_of(ledger: LedgerFields) -> Holding | None:
-    """Return the floor of a conversation; None if nobody was announced in it. Raises FieldNotReadError."""
+def holding_of(ledger: LedgerFields, team: Team | None = None) -> Holding | None:
+    """Return the floor of a conversation; None if nobody was announced in it. Raises FieldNotReadError.
+
+    An earlier release noted no holder, and closed conversations without saying so in the Holding. Of its conversations
+    for people, whoever has joined as HUMAN_AGENT holds: the person of the `team` at that address, else somebody of
+    another system. Without a `team`, or if the ledger was not read as a whole, nobody is found.
+    """
     if (text := ledger.get(HOLDING_FIELD)) is not None:
-        return read_holding(text)
+        holding = read_holding(text)
+        return holding.changed(is_closed=True) if ledger.is_closed and not holding.is_closed else holding
     target = ledger.get("target")
-    return Holding(holder=Holder(target=Target(target)), epoch=ledger.epoch) if target is not None else None
+    if target is None:
+        return None
+    holding = Holding(holder=Holder(target=Target(target)), epoch=ledger.epoch, is_closed=ledger.is_closed)
+    if not is_of_earlier_release(ledger):
+        return holding
+    holder = Holder(target=Target.HUMAN_AGENT, agent=_find_person(ledger, team) if team else None)
+    return holding.changed(holder=holder, customer=find_customer(ledger))
+
+
+def is_of_earlier_release(ledger: LedgerFields) -> bool:
+    """Return whether people hold a conversation in which no release ever asked for one of them."""
+    return ledger.get("target") == Target.HUMAN_AGENT and ledger.get("epoch") is None
+
+
+def _find_person(ledger: LedgerFields, team: Team) -> str | None:
+    """Return the person who is in the conversation as HUMAN_AGENT; None if nobody is known to be."""
+    for name, text in sorted(ledger.fields.items()) if ledger.known is None else ():
+        marker = read_marker(text) if name.startswith(PARTICIPANT) else None
+        if marker is None or marker.type != ParticipantType.HUMAN_AGENT or not marker.is_present:
+            continue
+        agent = next(filter(None, map(team.agent_at, map(from_key, marker.addresses))), None)
+        if agent is not None or team.is_holder_foreign:
+            return agent or FOREIGN + name.removeprefix(PARTICIPANT)
+    return None
 
 
 class Telling(NamedTuple):
@@ -62,8 +92,8 @@ def take_input(ledger: LedgerFields, holding: Holding, given: Input) -> tuple[St
 
     Returns the step, and what is to be told, each with the epoch that it belongs to.
     """
-    if holding.customer is None:
-        holding = holding.changed(customer=find_customer(ledger))
+    if holding.customer is None or isinstance(given, AskForPerson):
+        holding = holding.changed(customer=_customer_of_now(ledger, holding.customer))
     step = take(holding, given)
     if step.refused is not None:
         return step, []
@@ -77,8 +107,27 @@ def take_input(ledger: LedgerFields, holding: Holding, given: Input) -> tuple[St
     return step, told
 
 
-def find_customer(ledger: LedgerFields) -> dict[str, Any] | None:
-    """Return the announced customer in the shape of EntryParticipant; None if the ledger was not read as a whole."""
+def _customer_of_now(ledger: LedgerFields, known: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return whom a request is about: a caller while a call lasts, since a call takes more of a person than messages.
+
+    What is known of the same one, on the same channel first, stays as it is.
+    """
+    found = find_customer(ledger, known["id"] if known else None)
+    if found is None or known is None:
+        return found or known
+    is_same = (found["id"], _first_channel(found)) == (known["id"], _first_channel(known))
+    return known if is_same else found
+
+
+def _first_channel(customer: dict[str, Any]) -> str | None:
+    return customer["addresses"][0]["channel"] if customer["addresses"] else None
+
+
+def find_customer(ledger: LedgerFields, known_id: str | None = None) -> dict[str, Any] | None:
+    """Return the announced customer in the shape of EntryParticipant; None if the ledger was not read as a whole.
+
+    Of several, one who is in a call; else the one of `known_id`.
+    """
     if ledger.known is not None:
         return None
     markers = {
@@ -86,15 +135,20 @@ def find_customer(ledger: LedgerFields) -> dict[str, Any] | None:
         for name, text in sorted(ledger.fields.items())
         if name.startswith(PARTICIPANT)
     }
-    announced = {one: marker for one, marker in markers.items() if marker.is_announced and not marker.is_ours}
-    for participant_id, marker in announced.items():
-        if marker.type not in AGENT_TYPES:
-            return _show(ledger, participant_id, marker)
-    return None
+    customers = [
+        (not marker.calls, one != known_id, one, marker)
+        for one, marker in markers.items()
+        if marker.is_announced and not marker.is_ours and marker.type not in AGENT_TYPES
+    ]
+    if not customers:
+        return None
+    *_, participant_id, marker = min(customers, key=lambda one: one[:3])
+    return _show(ledger, participant_id, marker)
 
 
 def _show(ledger: LedgerFields, participant_id: str, marker: Marker) -> dict[str, Any]:
     addresses = [from_key(key) for key in marker.addresses]
+    addresses.sort(key=lambda one: (one.channel == Channel.VOICE) != bool(marker.calls))  # a telephone first, in a call
     return {
         "id": participant_id,
         "conversation_id": ledger.conversation_id,

@@ -32,7 +32,7 @@ from router.core.keys import Target
 from router.core.ledger.aliases import forget_aliases, restore_aliases
 from router.core.ledger.calls import hang_up, is_another_call, see_calls
 from router.core.ledger.fields import LedgerFields
-from router.core.ledger.floor import Telling, holding_of, open_floor, take_input
+from router.core.ledger.floor import Telling, holding_of, is_of_earlier_release, open_floor, take_input
 from router.core.ledger.marker import (
     Marker,
     Outcome,
@@ -218,13 +218,15 @@ class Ledger(LedgerFields):
         known = self.get("version")
         if known is not None and version < _read_version(known) and not is_closing:
             return Outcome(Result.STALE, _OLDER)
+        has_floor = is_closing and self.get("target") is not None and self.get("epoch") is not None
+        holding = holding_of(self) if has_floor else None  # as it was while the conversation was open
         self.note_conversation(conversation, version)
         self.put("version", f"{version.updated_at}.{version.reported_at}")
         if not is_closing:
             return Outcome(Result.NOTED, f"the conversation is {conversation.status}")
         if self.get("target") is None:
             return Outcome(Result.NOTED, "closed, nobody had been announced in it")
-        if self.get("epoch") is not None and (holding := holding_of(self)) is not None:
+        if holding is not None:
             self.take_floor(holding, CloseFloor(), cause)
             self.wake_at = cause.received_at // 1000
         self.publish(ClosedData, cause, subject=self.conversation_id, distinction="closed")
@@ -318,8 +320,11 @@ class Ledger(LedgerFields):
 
     def _data(self, cause: Cause, fields: dict[str, Any]) -> dict[str, Any]:
         """Return the data of an entry: the fields that all have, and its own."""
+        target = str(self.get("target"))
+        if target == Target.HUMAN_AGENT and is_of_earlier_release(self):
+            self.wake_at = cause.received_at // 1000  # for a request, unless somebody is there (worker.floor)
         return {
-            "target": str(self.get("target")),
+            "target": target,
             "reason": str(self.get("reason")),
             "account_id": self.account_id,
             "conversation": self.show_conversation(),

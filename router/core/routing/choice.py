@@ -88,9 +88,3 @@ def choose(need: Need, agents: tuple[AgentState, ...], now: int) -> Choice:
         return (one.identity in need.missed, not is_last, share, one.idle_since, one.identity)
 
     return Choice(min(eligible, key=rank).identity if eligible else None, reasons)
-
-
-def next_for(agent: AgentState, waiting: dict[str, Need], now: int) -> str | None:
-    """Return the name of the waiting conversation that a free agent gets first, None if there is none."""
-    fitting = [(-need.priority, need.since, name) for name, need in waiting.items() if not objection(need, agent, now)]
-    return min(fitting)[2] if fitting else None

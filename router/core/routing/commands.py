@@ -6,6 +6,7 @@ An entry has the fields `type`, `id` and `command`, a CloudEvent whose `type` is
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -159,6 +160,19 @@ class Command:
         return ""
 
 
+def write_command(kind: str, command_id: str, data: dict[str, Any], *, source: str) -> dict[str, str]:
+    """Return the fields of an entry; `source` is a URI reference that names the sender."""
+    document = {
+        "specversion": "1.0",
+        "id": command_id,
+        "type": PREFIX + kind,
+        "source": source,
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+    return {"type": kind, "id": command_id, "command": json.dumps(document)}
+
+
 def read_command(fields: Mapping[bytes, bytes]) -> Command:
     """Read the fields of an entry; raises UnusableError, which says what is wrong with them."""
     try:
@@ -168,8 +182,7 @@ def read_command(fields: Mapping[bytes, bytes]) -> Command:
     if not isinstance(document, dict) or not isinstance(document.get("data"), dict):
         raise UnusableError("the field 'command' is not a CloudEvent with an object as data")
     kind = _text(fields, b"type") or str(document.get("type", "")).removeprefix(PREFIX)
-    if kind not in COMMANDS:
-        raise UnusableError(f"'{kind[:80]}' is not a command (known: {', '.join(COMMANDS)})")
+    _check_kind(kind)
     named = document.get("type")
     if named is not None and named not in {kind, PREFIX + kind}:
         raise UnusableError(f"the entry's type is '{kind}' and its CloudEvent's '{str(named)[:80]}'")
@@ -177,6 +190,12 @@ def read_command(fields: Mapping[bytes, bytes]) -> Command:
     if not isinstance(command_id, str) or not 0 < len(command_id) <= _MAX_ID:
         raise UnusableError(f"a command needs an id of 1 to {_MAX_ID} characters")
     raw = document["data"]
+    return Command(kind, command_id, check_data(kind, raw), raw)
+
+
+def check_data(kind: str, raw: Mapping[str, Any]) -> CommandData:
+    """Return the data of a command, checked; raises UnusableError, which says what is wrong with it."""
+    _check_kind(kind)
     try:
         data = COMMANDS[kind].model_validate(raw)
     except ValidationError as error:
@@ -187,7 +206,12 @@ def read_command(fields: Mapping[bytes, bytes]) -> Command:
             raise UnusableError(f"{kind}: context: is nested deeper than {MAX_DEPTH} levels")
         if size > MAX_CONTEXT:
             raise UnusableError(f"{kind}: context: has {size} bytes of JSON, {MAX_CONTEXT} are allowed")
-    return Command(kind, command_id, data, raw)
+    return data
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in COMMANDS:
+        raise UnusableError(f"'{kind[:80]}' is not a command (known: {', '.join(COMMANDS)})")
 
 
 def _text(fields: Mapping[bytes, bytes], name: bytes) -> str:

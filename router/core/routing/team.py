@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from router.core.addresses import Address, Channel, is_same
 from router.core.routing.queues import DEFAULT_QUEUE, Queue
 
 if TYPE_CHECKING:
@@ -58,6 +59,22 @@ class Team:
     def units_of(self, channel: str) -> int | None:
         """Return what a conversation on a channel takes of a person, None for all."""
         return self.units.get(channel, None if channel in WHOLE else 1)
+
+    def agent_at(self, address: Address) -> str | None:
+        """Return who joins at an address: under their identity, or at an address that they share with nobody."""
+        if address.channel == Channel.CHAT and address.value in self.members:
+            return address.value
+        found = [
+            one.identity
+            for one in self.members.values()
+            if address.channel in one.addresses
+            and is_same(Address(address.channel, one.addresses[address.channel]), address)
+        ]
+        return found[0] if len(found) == 1 else None
+
+    def member(self, identity: str) -> TeamMember:
+        """Return a person; of one who was removed from the file, what the identity tells."""
+        return self.members.get(identity) or TeamMember(identity, identity, 1)
 
     def name_of(self, identity: str) -> str:
         """Return a person's name; of one who was removed from the file, the identity."""

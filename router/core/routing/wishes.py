@@ -12,7 +12,7 @@ from router.core.keys import Target
 from router.core.policy import MAX_PRIORITY
 from router.core.routing.choice import Need
 from router.core.routing.holding import HandoffRequest, Why
-from router.core.routing.inputs import ExpireOffer, GiveUp, LapseHolder, LosePlace, Overflow
+from router.core.routing.inputs import AskForPerson, ExpireOffer, GiveUp, LapseHolder, LosePlace, Overflow
 from router.core.routing.queues import DEFAULT_QUEUE, AcceptMode
 from router.core.routing.transitions import FOREIGN
 from router.core.values import value
@@ -135,6 +135,18 @@ def due_now(holding: Holding, team: Team, now: int) -> Input | None:
     if queue.overflow is not None and not is_refused:
         return Overflow(request.id, queue.overflow, now)
     return GiveUp(request.id, queue.fallback)
+
+
+def ask_if_nobody_is(holding: Holding, conversation: str, reason: str, now: int) -> AskForPerson | None:
+    """Return a request if people hold a conversation and none was ever asked for: an earlier release gave it to them.
+
+    `conversation` begins the id of the request: the account and the conversation.
+    """
+    is_held = holding.holder.target != Target.HUMAN_AGENT or holding.holder.agent is not None
+    if is_held or holding.is_closed or holding.request is not None:
+        return None
+    name = f"{conversation}/unasked-{holding.epoch}"
+    return AskForPerson(HandoffRequest(id=name, reason=reason, queue=DEFAULT_QUEUE, since=now, queued_at=now))
 
 
 def next_due(holding: Holding, team: Team, now: int) -> int | None:

@@ -6,6 +6,8 @@ Values are escaped for their place: an attribute, text, or JSON inside text (in 
     conversationId, conversationConfiguration  Twilio takes one of them: the id if the conversation is known
     <Enqueue>                                  either TaskRouter (workflowSid and <Task>) or the queue named by its text
 
+People may have a template for each queue of routing.toml, human-agent.<queue>.xml; human-agent.xml is for all others.
+
 Everything is checked at the start: a template that Twilio ignores in part fails every caller.
 """
 
@@ -46,6 +48,10 @@ CALL_VARIABLES: Final = {
     "target": "the target of the call: ai-agent or human-agent",
     "reason": "the routing rule that decided",
     "handoff_data": "the AI agent's data when it handed the caller over",
+    "summary": "the summary in that data",
+    "team_queue": "the queue of the routing rule or of that data: 'default' if neither names one",
+    "skills": "the skills of the rule or of that data, with commas",
+    "priority": "the priority of the rule or of that data, from 0",
     "voice_url": "the URL of this route, for `action`",
 }
 #: Variables that the operator provides, and their setting.
@@ -57,6 +63,8 @@ OPERATOR_VARIABLES: Final = {
 #: The template for calls without a target.
 IGNORE: Final = "ignore"
 NAMES: Final = (*(str(target) for target in Target), IGNORE)
+#: Begins the name of a template for one queue.
+_OF_QUEUE: Final = f"{Target.HUMAN_AGENT}."
 _KNOWN: Final = (*CALL_VARIABLES, *OPERATOR_VARIABLES)
 _VARIABLE: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _HEAD: Final = '<?xml version="1.0" encoding="UTF-8"?>'
@@ -93,27 +101,41 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class VoiceTemplates:
-    """The templates by name (NAMES), the operator's variables, and notes for the log."""
+    """The templates by name (NAMES, and those of queues), the operator's variables, and notes for the log."""
 
     templates: Mapping[str, Template]
     given: Mapping[str, str]
     notes: tuple[str, ...] = ()
 
-    def answer(self, target: Target | None, values: Mapping[str, str]) -> bytes:
-        """Render the answer to a call for `target` (None: nobody takes it)."""
-        return self._of(target).render({**values, **self.given})
+    def answer(self, target: Target | None, values: Mapping[str, str], queue: str = "") -> bytes:
+        """Render the answer to a call for `target` (None: nobody takes it), of people for those of a queue."""
+        return self._of(target, queue).render({**values, **self.given})
 
-    def wants(self, target: Target | None, variable: str) -> bool:
+    def wants(self, target: Target | None, variable: str, queue: str = "") -> bool:
         """Return whether the answer for `target` uses a variable."""
-        return variable in self._of(target).variables
+        return variable in self._of(target, queue).variables
 
-    def _of(self, target: Target | None) -> Template:
-        return self.templates[str(target) if target else IGNORE]
+    def _of(self, target: Target | None, queue: str = "") -> Template:
+        found = self.templates[str(target) if target else IGNORE]
+        if found is self.templates[Target.HUMAN_AGENT]:  # the AI agent's too, if it is not on the phone
+            return self.templates.get(f"{_OF_QUEUE}{queue}", found)
+        return found
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that have a template of their own."""
+        return tuple(name.removeprefix(_OF_QUEUE) for name in self.templates if name.startswith(_OF_QUEUE))
 
     @property
     def attaching(self) -> frozenset[Target]:
-        """The targets whose answer puts the call into a conversation."""
-        return frozenset(target for target in Target if self._of(target).is_attaching)
+        """The targets of whom every answer puts the call into a conversation."""
+        people = self.templates[Target.HUMAN_AGENT]
+        of_queues = all(self.templates[f"{_OF_QUEUE}{name}"].is_attaching for name in self.queues)
+        return frozenset(
+            target
+            for target in Target
+            if self._of(target).is_attaching and (of_queues or self._of(target) is not people)
+        )
 
 
 #: Used without any templates: every call is rejected.
@@ -128,14 +150,16 @@ def read_templates(files: Mapping[str, bytes], given: Mapping[str, str], origin:
     `given` are the operator's variables that are set. If the AI agent's template needs a relay and none is set, its
     calls get the answer for people, and a note says so.
     """
+    of_queues = [name.removesuffix(".xml") for name in sorted(files) if _is_of_queue(name)]
+    known = ", ".join(f"{one}.xml" for one in (*NAMES, f"{_OF_QUEUE}<queue>"))
     problems = [
-        f"{origin}/{name}: unknown template (known: {', '.join(f'{one}.xml' for one in NAMES)})"
+        f"{origin}/{name}: unknown template (known: {known})"
         for name in sorted(files)
-        if name not in {f"{one}.xml" for one in NAMES}
+        if name.removesuffix(".xml") not in {*NAMES, *of_queues}
     ]
     templates: dict[str, Template] = {}
     notes: list[str] = []
-    for name in NAMES:
+    for name in (*NAMES, *of_queues):
         where = f"{origin}/{name}.xml"
         raw = files.get(f"{name}.xml")
         if raw is None:
@@ -151,6 +175,10 @@ def read_templates(files: Mapping[str, bytes], given: Mapping[str, str], origin:
         raise TemplateError(problems)
     templates.setdefault(Target.AI_AGENT, templates[Target.HUMAN_AGENT])
     return VoiceTemplates(templates, given, (*notes, *_unused(templates, given, notes)))
+
+
+def _is_of_queue(name: str) -> bool:
+    return name.startswith(_OF_QUEUE) and name.endswith(".xml") and len(name) > len(_OF_QUEUE) + len(".xml")
 
 
 def _choice(where: str, unset: TemplateProblem) -> str:

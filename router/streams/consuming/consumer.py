@@ -55,8 +55,9 @@ class StreamConsumer:
     subject that queued behind another and are next now. `account(delivery)` names the account of an
     entry, and `lane(delivery)` what tends to fail together: the account, a blank, the channel. These three may raise
     for an entry that cannot be read, and so may `facts(delivery)`, what log lines say of an entry that waits or fails.
-    `on_dead` is awaited after an entry has become a dead letter; it must not raise. `start` is
-    where the group begins if it is new.
+    `before_dead` is awaited, with the reason, before an entry becomes a dead letter, perhaps several times, and
+    `on_dead` after it; the first may raise RedisError, the second must not raise. `start` is where the group begins if
+    it is new.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class StreamConsumer:
         on_result: Callable[[str], None] = lambda _: None,
         facts: Callable[[Delivery], Mapping[str, Any]] = lambda _: {},
         on_dead: Callable[[Delivery], Awaitable[None]] | None = None,
+        before_dead: Callable[[Delivery, str], Awaitable[None]] | None = None,
         start: Start = Start.OLDEST,
     ) -> None:
         self.name, self.group = name_consumer(), group
@@ -87,7 +89,7 @@ class StreamConsumer:
         self._intake = intake
         self._intake_queued = intake_queued
         self._names = EntryNames(subject=subject, account=account, lane=lane or account, facts=facts)
-        self._pending = self._make_pending(on_result, on_dead)
+        self._pending = self._make_pending(on_result, on_dead, before_dead)
         self.acknowledge = self._pending.acknowledge
         beats = [keys.heartbeat(stream.partition, group, self.name) for stream in self._streams]
         self.liveness = Liveness(Heartbeat(redis, beats, ttl=limits.heartbeat_ttl), self._pending.held)
@@ -200,7 +202,10 @@ class StreamConsumer:
         )
 
     def _make_pending(
-        self, on_result: Callable[[str], None], on_dead: Callable[[Delivery], Awaitable[None]] | None
+        self,
+        on_result: Callable[[str], None],
+        on_dead: Callable[[Delivery], Awaitable[None]] | None,
+        before_dead: Callable[[Delivery, str], Awaitable[None]] | None,
     ) -> PendingEntries:
         return PendingEntries(
             self._redis,
@@ -211,6 +216,7 @@ class StreamConsumer:
             dead_letter_budget=self._limits.dead_letter_budget,
             on_result=on_result,
             on_dead=on_dead,
+            before_dead=before_dead,
         )
 
     def _make_attempts(

@@ -38,8 +38,9 @@ class PendingEntries:
     """The pending entries of one consumer; `dead_letter_budget` is a share (router.streams.consuming.budget).
 
     `held` are the (stream, entry id) that the consumer works on. `on_result` is called with "dead" for
-    a dead letter and "kept" each time that the budget keeps one. `on_dead` is awaited after each dead letter;
-    it must not raise.
+    a dead letter and "kept" each time that the budget keeps one. `before_dead` is awaited, with the
+    reason, before each dead letter, and `on_dead` after it; if the first raises RedisError the entry is attempted
+    again, the second must not raise.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class PendingEntries:
         on_result: Callable[[str], None],
         names: EntryNames,
         on_dead: Callable[[Delivery], Awaitable[None]] | None = None,
+        before_dead: Callable[[Delivery, str], Awaitable[None]] | None = None,
     ) -> None:
         self.held: set[tuple[str, str]] = set()
         self.crashes = CrashCounts(redis, keys, group=group, consumer=consumer)
@@ -65,6 +67,7 @@ class PendingEntries:
         self._on_result = on_result
         self._names = names
         self._on_dead = on_dead
+        self._before_dead = before_dead
 
     def hold(self, deliveries: Iterable[Delivery]) -> None:
         """Note that the consumer works on these."""
@@ -126,6 +129,8 @@ class PendingEntries:
         if not self._budget.spend(is_kept=delivery.is_kept):
             self._on_result("kept")
             return False
+        if self._before_dead is not None:
+            await self._before_dead(delivery, shown or reason)
         is_ours = await give_up(
             self._redis,
             self._keys,

@@ -1,8 +1,9 @@
 -- Begin a step of an entry's effect, unless it is done.
 -- KEYS: the effect's hash, the partition's fence; the conversation's hash if the step needs its epoch.
 -- ARGV: step, TTL in seconds, '1' to begin a step again that was begun and not finished, number of partitions; the epoch
--- in which the conversation must be.
--- Returns {'new', its state}, {'done', value}, {'unsure', milliseconds since it was begun} or {'stale', epoch}.
+-- in which the conversation must be, and the target that must hold it (empty: any).
+-- Returns {'new', its state}, {'done', value}, {'unsure', milliseconds since it was begun}; if the epoch is another one
+-- or another target holds {'stale', epoch}, or {'late', milliseconds since it was begun} if it was begun before.
 -- A step's field holds 'd' and its value, or 'b' and the time in ms at which it was begun; 'u' instead of 'b' after the
 -- step was begun a second time.
 -- A process that missed a move of the partitions begins nothing: the effects are elsewhere by now.
@@ -17,8 +18,12 @@ if state and string.sub(state, 1, 1) == 'd' then
   return {'done', string.sub(state, 2)}
 end
 if KEYS[3] then
-  local epoch = redis.call('HGET', KEYS[3], 'epoch') or '0'
-  if epoch ~= ARGV[5] then
+  local floor = redis.call('HMGET', KEYS[3], 'epoch', 'target')
+  local epoch = floor[1] or '0'
+  if epoch ~= ARGV[5] or (ARGV[6] ~= '' and floor[2] and floor[2] ~= ARGV[6]) then
+    if state then
+      return {'late', now - tonumber(string.sub(state, 2))}
+    end
     return {'stale', epoch}
   end
 end

@@ -5,10 +5,9 @@
 --   enroll     cards as JSON, ms until which they hold   people of the roster, for queues that assign without asking
 --   leave      identity                              presence ends now
 --   settle     conversation, revision, wish as JSON     (see below)
---   lapsed     limit, lease in ms                    agents whose presence has ended and who still have conversations
---   placed     limit, lease in ms                    conversations that got an agent and whose offer is not made yet
---   rest       limit                                 agents whose wrap-up is over
---   line       conversation                          its place in line, 0 if it does not wait
+--   round      limit, lease in ms                    what is due by now: ends wrap-ups; returns agents whose presence has
+--                                                    ended, each with its conversations, conversations that got an agent
+--                                                    and whose offer is not made yet, and when more is due
 --   look       most                                  all agents and needs; above 0 no needs, nor agents if they are more
 -- An agent: {name, capacity, skills, channels, wrap, till, away, free, load, idle, has = {conversation = units}}, and
 -- `profile`, the name of the set of free agents with the same skills and channels.
@@ -20,8 +19,10 @@
 local P, now = KEYS[1], tonumber(ARGV[3])
 local AGENTS, PRESENCE, RESTING, PROFILES = P .. 'agents', P .. 'presence', P .. 'resting', P .. 'profiles'
 local NEEDS, CLASSES, PLACED, REVS = P .. 'needs', P .. 'classes', P .. 'placed', P .. 'revisions'
-local HELD, ASKED, SEEN = P .. 'held', P .. 'asked', P .. 'seen'
+local HELD, ASKED, SEEN, OVER = P .. 'held', P .. 'asked', P .. 'seen', P .. 'over'
 local SHIFT = 4398046511104 -- 2^42, beyond every time in ms until 2109
+local LAST = 9007199254740992 -- 2^53, the revision of a conversation whose ledger is gone
+local RETURN, MEMORY = 60000, 3600000 -- ms
 local call = redis.call
 
 local function get(key, name)
@@ -293,7 +294,20 @@ function operations.enroll(cards, till)
   return call('ZCARD', PLACED)
 end
 
+-- Of an agent who is no longer listed: the presence of one who has conversations goes on, without new ones.
+function operations.keep(identity, till)
+  local agent = get(AGENTS, identity)
+  if not agent or not next(agent.has) then
+    return 0
+  end
+  agent.till, agent.away = tonumber(till), true
+  call('ZADD', PRESENCE, till, identity)
+  store(identity, agent)
+  return 1
+end
+
 function operations.leave(identity)
+  call('HSET', SEEN, identity, now)
   local agent = get(AGENTS, identity)
   if not agent then
     return 0
@@ -313,10 +327,15 @@ function operations.settle(conversation, rev, text)
   if known > tonumber(rev) then
     return { 'older' }
   end
-  if wish.is_over then
+  if tonumber(rev) >= LAST then -- its ledger is gone, and another would begin with low revisions
     call('HDEL', REVS, conversation)
   else
     call('HSET', REVS, conversation, rev)
+  end
+  if wish.is_over then
+    call('ZADD', OVER, now, conversation) -- for a while: an older wish may still come
+  else
+    call('ZREM', OVER, conversation)
   end
   stop_waiting(conversation)
   local holder, asked = wish.holder, wish.asked
@@ -331,10 +350,13 @@ function operations.settle(conversation, rev, text)
       call('HSET', HELD, conversation, holder)
       is_asked = false
     else
+      -- One who is not known here, as after a loss of data, has the time of a heartbeat to come back.
       local agent = get(AGENTS, holder)
-      if agent then
-        occupy(HELD, conversation, holder, agent, wish.units)
+      if not agent then
+        agent = { load = 0, idle = now, free = 0, has = {}, till = 0, name = holder, capacity = 1, skills = {}, away = false, wrap = 0 }
+        call('ZADD', PRESENCE, now + RETURN, holder)
       end
+      occupy(HELD, conversation, holder, agent, wish.units)
     end
   end
   if asked then
@@ -343,7 +365,9 @@ function operations.settle(conversation, rev, text)
   end
   local need = wish.need
   local agent = is_asked and get(AGENTS, is_asked)
-  if is_asked and not (need and agent and agent.till > now and not set_of(need.excluded)[is_asked]) then
+  -- One who has let an offer of this request expire is asked again only if nobody else is there.
+  local stays = need and agent and agent.till > now
+  if is_asked and not (stays and not set_of(need.excluded)[is_asked] and not set_of(need.missed)[is_asked]) then
     vacate(ASKED, conversation, false)
     call('ZREM', PLACED, conversation)
     is_asked = false
@@ -367,7 +391,7 @@ function operations.settle(conversation, rev, text)
   return { 'placed', identity, agent.name }
 end
 
-function operations.lapsed(limit, lease)
+local function take_lapsed(limit, lease)
   local results = {}
   for _, identity in ipairs(call('ZRANGEBYSCORE', PRESENCE, '-inf', now, 'LIMIT', 0, limit)) do
     local agent = get(AGENTS, identity)
@@ -390,7 +414,7 @@ function operations.lapsed(limit, lease)
   return results
 end
 
-function operations.placed(limit, lease)
+local function take_placed(limit, lease)
   local found = call('ZRANGEBYSCORE', PLACED, '-inf', now, 'LIMIT', 0, limit)
   for _, conversation in ipairs(found) do
     call('ZADD', PLACED, now + tonumber(lease), conversation)
@@ -398,7 +422,7 @@ function operations.placed(limit, lease)
   return found
 end
 
-function operations.rest(limit)
+local function end_wrap_ups(limit)
   local found = call('ZRANGEBYSCORE', RESTING, '-inf', now, 'LIMIT', 0, limit)
   for _, identity in ipairs(found) do
     call('ZREM', RESTING, identity)
@@ -408,12 +432,20 @@ function operations.rest(limit)
       serve(identity)
     end
   end
-  return call('ZCARD', PLACED)
 end
 
-function operations.line(conversation)
-  local need = get(NEEDS, conversation)
-  return need and call('ZRANK', P .. 'queue:' .. need.queue, conversation) + 1 or 0
+function operations.round(limit, lease)
+  end_wrap_ups(limit)
+  for _, conversation in ipairs(call('ZRANGEBYSCORE', OVER, '-inf', now - MEMORY, 'LIMIT', 0, limit)) do
+    call('ZREM', OVER, conversation)
+    call('HDEL', REVS, conversation)
+  end
+  local lapsed, placed, due = take_lapsed(limit, lease), take_placed(limit, lease), nil
+  for _, set in ipairs({ RESTING, PRESENCE, PLACED }) do
+    local first = tonumber(call('ZRANGE', set, 0, 0, 'WITHSCORES')[2])
+    due = first and math.min(first, due or first) or due
+  end
+  return { lapsed, placed, due and string.format('%.0f', due) or '' }
 end
 
 function operations.look(most)

@@ -42,6 +42,8 @@ class CommitCall:
     keys: list[str]
     args: list[Any] = field(default_factory=list)
     ledgers: list[Ledger] = field(default_factory=list)
+    #: ms since 1970: the first of the timers that it sets.
+    wake_at: int | None = None
     hashes: list[str] = field(default_factory=list)
 
 
@@ -119,6 +121,7 @@ class CommitCalls:
         heard = ledger.heard if isinstance(ledger, TurnLedger) else []
         call.keys.append(self._keys.timers(call.partition))
         wake_at = "" if ledger.wake_at == WITH_TURN else ledger.wake_at
+        due = None if ledger.wake_at == WITH_TURN else ledger.wake_at
         call.args += (len(call.keys), f"{ledger.account_id} {ledger.conversation_id}", wake_at, len(heard))
         if heard:
             now, burst = self._clock() // 1000, read_burst(ledger.get(BURST_FIELD))
@@ -126,6 +129,9 @@ class CommitCalls:
                 if entry.id in heard:
                     call.args += (entry.id, show_heard(entry, now))
             call.args += (now + burst.quiet, burst.most, MAX_TURN_BYTES)
+            due = min(now + burst.quiet, due or now + burst.quiet)
+        if due is not None:
+            call.wake_at = due if call.wake_at is None else min(due, call.wake_at)
 
     def _note(self, recent: Recent, ledger: Ledger) -> list[Any]:
         return recent.note(ledger.account_id, ledger.conversation_id, is_doubtful=ledger.is_doubtful)

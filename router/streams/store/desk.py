@@ -43,6 +43,18 @@ class Settled(NamedTuple):
     is_older: bool = False
 
 
+class DueAtDesk(NamedTuple):
+    """What is due at the desk: other processes get it after LEASE.
+
+    `lapsed`: agents whose presence has ended, with their conversations; `placed`: conversations that got an agent and
+    have made no offer yet; `next_at`: when more is due (ms since 1970), None: only what others bring about.
+    """
+
+    lapsed: dict[str, list[str]]
+    placed: list[str]
+    next_at: int | None
+
+
 class Desk:
     """The desk of one namespace. `clock` returns ms since 1970."""
 
@@ -64,6 +76,10 @@ class Desk:
         listed = orjson.dumps([_show_card(card) for card in cards])
         return int(await self._run("enroll", listed, self._clock() + FOR_EVER))
 
+    async def keep(self, identity: str, until: int) -> bool:
+        """Extend the presence of an agent who is no longer listed, and has conversations; returns whether they have."""
+        return bool(await self._run("keep", identity, until))
+
     async def leave(self, identity: str) -> None:
         """End an agent's presence."""
         await self._run("leave", identity)
@@ -82,22 +98,11 @@ class Desk:
                 return Settled(is_older=True)
         return Settled()
 
-    async def take_lapsed(self, limit: int) -> dict[str, list[str]]:
-        """Return agents whose presence has ended, with their conversations; others get them after LEASE."""
-        rows = await self._run("lapsed", limit, LEASE)
-        return {row[0].decode(): sorted(one.decode() for one in row[1:]) for row in rows}
-
-    async def take_placed(self, limit: int) -> list[str]:
-        """Return conversations that got an agent and have made no offer yet; others get them after LEASE."""
-        return [one.decode() for one in await self._run("placed", limit, LEASE)]
-
-    async def end_wrap_ups(self, limit: int) -> int:
-        """Make agents free whose wrap-up is over; returns the number of conversations that wait to be offered."""
-        return int(await self._run("rest", limit))
-
-    async def place_in_line(self, conversation: str) -> int:
-        """Return a waiting conversation's place in its queue, from 1; 0 if it does not wait."""
-        return int(await self._run("line", conversation))
+    async def round(self, limit: int) -> DueAtDesk:
+        """Make agents free whose wrap-up is over, and take what else is due, up to `limit` of each kind."""
+        rows, placed, due = await self._run("round", limit, LEASE)
+        lapsed = {row[0].decode(): sorted(one.decode() for one in row[1:]) for row in rows}
+        return DueAtDesk(lapsed, [one.decode() for one in placed], int(due) if due else None)
 
     async def look(self, most: int = 0) -> tuple[tuple[AgentState, ...], dict[str, str]]:
         """Return all agents, and the queue of each waiting conversation.

@@ -87,6 +87,8 @@ class Store:
         self._recent = recent
         self._replication = replication
         self._unconfirmed: set[str] = set()
+        #: Gets the time (ms since 1970) at which a committed conversation must be looked at.
+        self.on_wake: Callable[[int], None] = lambda _: None
         self._commit, self._read = load_script("commit"), load_script("ledgers")
         self.calls = CallStore(redis, keys)
         self.persons = PersonStore(redis, keys, marker_ttl)
@@ -180,6 +182,8 @@ class Store:
                 for ledger, result in zip(call.ledgers, answer, strict=True):
                     ledger.is_committed = result is not None
                     ledger.repeated = frozenset(entry_id.decode() for entry_id in result or ())
+                if call.wake_at is not None:
+                    self.on_wake(call.wake_at)
         finally:
             self._unnote(ledger for ledger in ledgers if not ledger.is_committed)
         return [ledger.is_committed for ledger in ledgers]

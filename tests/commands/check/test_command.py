@@ -271,3 +271,16 @@ async def test_report_as_json_has_no_secret(check):
     assert {frozenset(one) for one in report["findings"]} == {frozenset({"level", "subject", "text"})}
     assert report["settings"]["TWILIO_AUTH_TOKEN"] == "***"
     assert report["settings"]["ROUTER_WINDOW"] == "500"
+
+
+async def test_a_voice_template_of_a_queue_that_does_not_exist(check, config):
+    """No call would ever get it, so it is probably misspelt; one of a queue that exists is a template like others."""
+    text = (config / "voice" / "human-agent.xml").read_text()
+    (config / "voice" / "human-agent.invoice.xml").write_text(text)
+    (config / "voice" / "human-agent.default.xml").write_text(text)
+    _, output = await check("--offline")
+    (line,) = [line for line in output.splitlines() if "human-agent." in line and "ROUTER_" not in line]
+    assert line == "warn  voice: there is no queue 'invoice' in routing.toml, so no call gets human-agent.invoice.xml"
+    (config / "roster.toml").write_text("agent = 1")
+    _, output = await check("--offline")
+    assert "no call gets" not in output

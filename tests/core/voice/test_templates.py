@@ -80,7 +80,9 @@ def test_shipped_ai_agent():
 
 def test_shipped_human_agent_with_a_workflow():
     """With a workflow TaskRouter gets the call with its attributes, and no queue's name."""
-    enqueue = answer(read_templates(TEMPLATES, ALL), Target.HUMAN_AGENT, handoff_data='{"a":"b"}').find("Enqueue")
+    asking = {"team_queue": "invoices", "skills": "billing,german", "priority": "5", "summary": 'paid "twice"'}
+    templates = read_templates(TEMPLATES, ALL)
+    enqueue = answer(templates, Target.HUMAN_AGENT, handoff_data='{"a":"b"}', **asking).find("Enqueue")
     assert enqueue.attrib == {"workflowSid": WORKFLOW}
     assert enqueue.text is None
     task = json.loads(enqueue.find("Task").text)
@@ -90,6 +92,10 @@ def test_shipped_human_agent_with_a_workflow():
         "to": "+15557650001",
         "conversation_id": "",
         "reason": "default",
+        "queue": "invoices",
+        "skills": "billing,german",
+        "priority": "5",
+        "summary": 'paid "twice"',
         "handoff_data": '{"a":"b"}',
     }
 
@@ -207,6 +213,56 @@ def test_which_templates_attach_calls():
     assert load().attaching == frozenset()
     text = "<Response><Start><Transcription conversationConfiguration='c'/></Start></Response>"
     assert load(ai_agent=text).attaching == {Target.AI_AGENT}
+
+
+DIAL = "<Response><Dial>{{to}}</Dial></Response>"
+ATTACHED = "<Response><Start><Transcription conversationConfiguration='c'/></Start></Response>"
+
+
+def first_verb(templates, target, queue):
+    return ET.fromstring(templates.answer(target, CALL | QUEUE, queue))[0].tag
+
+
+def test_a_template_of_a_queue():
+    """Calls of the queue get it, and all others of people the general one."""
+    templates = load(**{"human-agent.invoices.xml": DIAL})
+    assert templates.queues == ("invoices",)
+    assert [first_verb(templates, Target.HUMAN_AGENT, queue) for queue in ("invoices", "default", "")] == [
+        "Dial",
+        "Enqueue",
+        "Enqueue",
+    ]
+    assert first_verb(templates, Target.AI_AGENT, "invoices") == "Reject"
+    assert first_verb(templates, None, "invoices") == "Reject"
+    assert templates.wants(Target.HUMAN_AGENT, "to", "invoices")
+    assert not templates.wants(Target.HUMAN_AGENT, "to")
+
+
+def test_calls_of_an_ai_agent_without_a_telephone_follow_the_queue():
+    """People take them, so the template of their queue does too."""
+    relay = '<Response><Connect><ConversationRelay url="{{relay_url}}"/></Connect></Response>'
+    templates = load(relay, **{"human-agent.default.xml": DIAL})
+    assert first_verb(templates, Target.AI_AGENT, "default") == "Dial"
+
+
+def test_a_target_attaches_if_all_its_templates_do():
+    """A call that a queue's template leaves out of conversations is no mistake, so it is not awaited for ever."""
+    assert load(human_agent=ATTACHED, **{"human-agent.a.xml": ATTACHED}).attaching == {Target.HUMAN_AGENT}
+    assert load(ai_agent=ATTACHED, human_agent=ATTACHED, **{"human-agent.a.xml": DIAL}).attaching == {Target.AI_AGENT}
+
+
+@pytest.mark.parametrize("name", ["human-agent.", "human-agents.a", "ai-agent.a", "ignore.a", "Human-agent.a"])
+def test_a_file_that_is_no_template(name):
+    """Only people have queues; the problem names what there may be."""
+    (found,) = problems(**{f"{name}.xml": DIAL})
+    assert found.startswith(f"voice/{name}.xml: unknown template")
+    assert "human-agent.<queue>.xml" in found
+
+
+def test_a_mistake_in_the_template_of_a_queue():
+    """It stops the start as others do."""
+    (found,) = problems(**{"human-agent.a.xml": "<Response>\n<Dail/></Response>"})
+    assert found.startswith("voice/human-agent.a.xml:2: ")
 
 
 def test_operator_variables_are_settings():

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from router.core.keys import Keys
-from router.core.routing.choice import AgentState, Need, choose, next_for
+from router.core.routing.choice import AgentState, Need, choose, objection
 from router.core.routing.wishes import AgentCard, Wish
 from router.streams.client.connection import connect
 from router.streams.store.desk import FOR_EVER, LEASE, Desk
@@ -63,21 +63,21 @@ async def test_who_comes_gets_those_who_wait_longest(desk):
     lines = [(await desk.settle(f"c{number}", 1, wait_for(START + number))).line for number in (3, 1, 2)]
     assert lines == [1, 1, 2]
     assert await desk.arrive(card("dana"), LATE) == 2
-    assert sorted(await desk.take_placed(10)) == ["c1", "c2"]
-    assert await desk.place_in_line("c3") == 1
-    assert await desk.take_placed(10) == []
+    assert sorted((await desk.round(10)).placed) == ["c1", "c2"]
+    assert (await desk.settle("c3", 1, wait_for(START + 3))).line == 1
+    assert (await desk.round(10)).placed == []
 
 
 async def test_an_offer_that_nobody_made_is_somebody_elses_after_a_while(desk, clock):
     """The process that took it may have died."""
     await desk.settle("c1", 1, wait_for())
     await desk.arrive(card("dana"), LATE)
-    assert await desk.take_placed(10) == ["c1"]
+    assert (await desk.round(10)).placed == ["c1"]
     clock.now += LEASE
-    assert await desk.take_placed(10) == ["c1"]
+    assert (await desk.round(10)).placed == ["c1"]
     await desk.settle("c1", 2, Wish(asked="dana"))
     clock.now += LEASE
-    assert await desk.take_placed(10) == []
+    assert (await desk.round(10)).placed == []
 
 
 async def test_an_older_wish_changes_nothing(desk):
@@ -115,8 +115,7 @@ async def test_the_wrap_up_ends(desk, clock):
     await desk.settle("c1", 3, Wish(is_over=True))
     assert (await desk.settle("c2", 1, wait_for())).line == 1
     clock.now += 5000
-    assert await desk.end_wrap_ups(10) == 1
-    assert await desk.take_placed(10) == ["c2"]
+    assert (await desk.round(10)).placed == ["c2"]
 
 
 async def test_presence_lapses(desk, clock):
@@ -126,13 +125,13 @@ async def test_presence_lapses(desk, clock):
     await desk.settle("c1", 2, Wish(holder="dana"))
     clock.now += 1000
     assert (await desk.settle("c2", 1, wait_for())).agent is None
-    assert await desk.take_lapsed(10) == {"dana": ["c1"]}
-    assert await desk.take_lapsed(10) == {}
+    assert (await desk.round(10)).lapsed == {"dana": ["c1"]}
+    assert (await desk.round(10)).lapsed == {}
     clock.now += LEASE
-    assert await desk.take_lapsed(10) == {"dana": ["c1"]}
+    assert (await desk.round(10)).lapsed == {"dana": ["c1"]}
     await desk.settle("c1", 3, wait_for())
     clock.now += LEASE
-    assert await desk.take_lapsed(10) == {}
+    assert (await desk.round(10)).lapsed == {}
     assert (await desk.look())[0] == ()
 
 
@@ -141,7 +140,7 @@ async def test_who_leaves_is_gone_at_once(desk):
     await desk.arrive(card("dana"), LATE)
     await desk.settle("c1", 1, wait_for())
     await desk.leave("dana")
-    assert await desk.take_lapsed(10) == {"dana": ["c1"]}
+    assert (await desk.round(10)).lapsed == {"dana": ["c1"]}
 
 
 async def test_a_place_that_is_lost(desk):
@@ -155,10 +154,70 @@ async def test_who_is_enrolled_gets_what_is_assigned_without_asking(desk):
     assert (await desk.settle("c1", 1, wait_for())).agent is None
     assert (await desk.settle("c2", 1, wait_for(is_automatic=True))).agent == "dana"
     await desk.arrive(card("dana"), LATE)
-    assert await desk.take_placed(10) == ["c1", "c2"]
+    assert (await desk.round(10)).placed == ["c1", "c2"]
     await desk.enroll([card("dana")])
     states = {one.identity: (one.is_enrolled, one.is_away) for one in (await desk.look())[0]}
     assert states == {"dana": (False, False), "eli": (True, True)}
+
+
+async def test_an_older_wish_after_the_end_changes_nothing(desk, clock):
+    """A process that committed an acceptance may settle it after another has settled the closing: no place is lost."""
+    await desk.arrive(card("dana"), LATE)
+    await desk.settle("c1", 1, wait_for())
+    await desk.settle("c1", 3, Wish(is_over=True))
+    for wish in (Wish(holder="dana"), Wish(asked="dana"), wait_for()):
+        assert (await desk.settle("c1", 2, wish)).is_older
+    (agent,), waiting = await desk.look()
+    assert (agent.load, waiting) == (0, {})
+
+
+async def test_the_end_of_a_conversation_is_remembered_for_an_hour(desk, redis, clock):
+    """Long enough for a process that was slow, and not for ever."""
+    await desk.settle("c1", 1, Wish(is_over=True))
+    clock.now += 3_600_000
+    await desk.round(10)
+    assert await redis.keys("*:desk:*") == []
+
+
+async def test_a_holder_whom_the_desk_does_not_know_has_time_to_come_back(desk, clock):
+    """The desk may have lost its data: the place counts, and the conversation is not theirs for ever."""
+    for identity in ("dana", "eli"):
+        await desk.settle(f"of-{identity}", 1, Wish(holder=identity))
+    await desk.arrive(card("dana"), LATE)
+    assert {one.identity: one.load for one in (await desk.look())[0]} == {"dana": 1, "eli": 1}
+    assert (await desk.round(10)).lapsed == {}
+    clock.now += 60_000
+    assert (await desk.round(10)).lapsed == {"eli": ["of-eli"]}
+
+
+async def test_who_left_is_not_enrolled_again(desk):
+    """They have told their presence, like those who came."""
+    await desk.enroll([card("dana")])
+    await desk.leave("dana")
+    await desk.round(10)
+    await desk.enroll([card("dana")])
+    assert (await desk.settle("c1", 1, wait_for(is_automatic=True))).agent is None
+
+
+async def test_the_time_of_the_next_round(desk, clock):
+    """The end of a presence, of a wrap-up, of an offer that is not made."""
+    assert (await desk.round(10)).next_at is None
+    await desk.arrive(card("dana", 1, wrap_up=5), LATE)
+    assert (await desk.round(10)).next_at == LATE
+    await desk.settle("c1", 1, wait_for())
+    await desk.settle("c1", 2, Wish(holder="dana"))
+    await desk.settle("c1", 3, Wish(is_over=True))
+    assert (await desk.round(10)).next_at == START + 5000
+    await desk.settle("c2", 1, wait_for())
+    await desk.arrive(card("eli"), LATE)
+    due = await desk.round(10)
+    assert (due.placed, due.next_at) == (["c2"], START + LEASE)
+
+
+def next_for(agent: AgentState, waiting: dict[str, Need], now: int) -> str | None:
+    """Return the name of the waiting conversation that a free agent gets first, None if there is none."""
+    fitting = [(-need.priority, need.since, name) for name, need in waiting.items() if not objection(need, agent, now)]
+    return min(fitting)[2] if fitting else None
 
 
 @dataclass
