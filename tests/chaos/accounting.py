@@ -14,8 +14,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from handlers.ai_agent import SENDING
+from router.agents.effects import ReplyOutcome
 from router.agents.joins import JoinOutcome
-from router.agents.texts import ReplyOutcome
 from router.core.classic.members import is_classic
 from router.core.keys import Target
 from tests.chaos.deployment import SECRETS
