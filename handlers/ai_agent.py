@@ -28,10 +28,11 @@ import orjson
 
 from handlers.consume import GIVEN_UP
 from handlers.handler import Handler, HandlerResult, Ports, data_of
-from handlers.replies import ReplyAnswer, ask, is_asked_for, load_reply, make_greeting
+from handlers.replies import ReplyAnswer, ask, is_asked_for, load_reply, make_greeting, reading
 from router.agents.classic import AI_IDENTITY
 from router.agents.customer_texts import CustomerTexts, ticket_of
 from router.agents.effects import SETTLE, Effect, NotYetError, ReplyOutcome
+from router.agents.history import read_history
 from router.agents.joiners import Joiners
 from router.agents.joining import fits
 from router.agents.joins import JoinOutcome, JoinRequest, JoinResult, unless_ended
@@ -110,6 +111,7 @@ class AiAgent:
         self._on_failure = on_failure
         self._settle = settle
         self._clock = clock
+        self._apis = apis
         self._texts = CustomerTexts(apis, api_ahead)
         self._has_turns = has_turns
 
@@ -245,7 +247,9 @@ class AiAgent:
         called: list[ReplyAnswer] = []
 
         async def call(_: object) -> str:
-            answer = await ask(self._reply, entry)
+            where = entry.data.conversation.id
+            with reading(lambda most: read_history(self._apis.of(entry.data.account_id), where, most)):
+                answer = await ask(self._reply, entry)
             if answer.request is not None:
                 await effect.finish("asked", orjson.dumps(answer.request).decode())
             called.append(answer)

@@ -25,6 +25,8 @@ import asyncio
 import inspect
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -32,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import orjson
 
+from router.agents.history import Utterance
 from router.core.entries import (
     CommandRefusedData,
     CommunicationData,
@@ -46,7 +49,7 @@ from router.core.routing.commands import check_data
 from router.core.routing.holding import MAX_SUMMARY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 class JoinedEntry(Entry):
@@ -172,6 +175,30 @@ def replies_to(*models: type[Entry]) -> Callable[[ReplyT], ReplyT]:
         return reply
 
     return mark
+
+
+#: Reads the texts of the conversation that a reply is asked about: at most a number of them.
+History = Callable[[int], Awaitable[list[Utterance]]]
+_HISTORY: ContextVar[History] = ContextVar("history")
+
+
+async def list_communications(most: int = 100) -> list[Utterance]:
+    """Return the newest texts of the conversation that the reply is asked about, oldest first, from the API.
+
+    Each call costs a request per 1,000 communications of the conversation. Raises ApiError, LookupError if no reply is
+    running.
+    """
+    return await _HISTORY.get()(most)
+
+
+@contextmanager
+def reading(history: History) -> Iterator[None]:
+    """Let a reply that is called in the block read a conversation."""
+    token = _HISTORY.set(history)
+    try:
+        yield
+    finally:
+        _HISTORY.reset(token)
 
 
 def is_asked_for(reply: Reply, kind: str) -> bool:

@@ -28,7 +28,7 @@ import orjson
 from router import metrics
 from router.core.entries import SOURCE_PREFIX
 from router.core.errors import ApiError, RouterError, UnusableError, had_no_effect
-from router.core.routing.commands import PREFIX, Command, check_data
+from router.core.routing.commands import Command, check_data, write_command
 from router.streams.client.scripts import NO_REPLICATION, Replication, confirm, load_script, run_confirmed
 
 if TYPE_CHECKING:
@@ -253,15 +253,8 @@ class Effect:
             command_id = sha256(command_id.encode("utf-8", "surrogatepass")).hexdigest()
         subject = Command(kind, command_id, checked, known).subject
         stream = self._keys.commands(self._keys.partition_of(subject) if subject else 0)
-        document = {
-            "specversion": "1.0",
-            "id": command_id,
-            "type": PREFIX + kind,
-            "source": f"{SOURCE_PREFIX}{self._keys.namespace}/{self._group}",
-            "datacontenttype": "application/json",
-            "data": known,
-        }
-        fields: dict[Any, Any] = {"type": kind, "id": command_id, "command": orjson.dumps(document)}
+        source = f"{SOURCE_PREFIX}{self._keys.namespace}/{self._group}"
+        fields: dict[Any, Any] = dict(write_command(kind, command_id, known, source=source))
 
         async def write(_: Doubt | None) -> str:
             await self._redis.xadd(stream, fields)

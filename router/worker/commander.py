@@ -163,14 +163,15 @@ class Commander:
 
     async def _note_presence(self, command: Command, data: PresenceCommand, delivery: Delivery) -> Verdict:
         """Note who is available, away or offline: until the life of the command is over, from when it was sent."""
+        # An entry's time may be ahead of now if the clock of Redis was set back: its ids never go back.
+        until = min(_time_of(delivery) // 1000, self._floor.now) + data.life * 1000
         member = self._team().members.get(data.agent)
-        if member is None:
+        if member is None and not await self._desk.keep(data.agent, until):
             raise UnusableError(f"{command.type}: agent: '{data.agent[:80]}' is not in the roster")
         if command.type == "agent.offline":
             await self._desk.leave(data.agent)
-        else:
+        elif member is not None:
             card = card_of(member, data.skills, data.channels)
-            until = _time_of(delivery) // 1000 + data.life * 1000
             await self._desk.arrive(card, until, is_away=command.type == "agent.away")
         self._wake()
         self._count(command, "done")

@@ -7,6 +7,7 @@ in between leaves a timer, and whoever takes it goes on from there (streams.stor
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from router.core.events import COMMANDS_SOURCE, Cause
@@ -180,7 +181,7 @@ class FloorPath:
                 await self._desk.settle(name, _LAST, Wish(is_over=True))
                 await self._timers.set(account_id, conversation_id, revision, None)
                 return
-            answer = await self._desk.settle(name, revision, wish_of(holding, self._team(), self.now))
+            answer = await self._ask_desk(name, revision, holding)
             if answer.is_older:
                 return
             given = self._answered(holding, answer)
@@ -202,6 +203,17 @@ class FloorPath:
             if not await self._commit(ledger):
                 return
             holding, revision = step.holding, _revision(ledger)
+
+    async def _ask_desk(self, name: str, revision: int, holding: Holding) -> Settled:
+        """Make the desk agree; somebody who is present, but no longer in the roster, gets nothing new."""
+        team = self._team()
+        wish = wish_of(holding, team, self.now)
+        while True:
+            answer = await self._desk.settle(name, revision, wish)
+            need, agent = wish.need, answer.agent
+            if agent is None or need is None or agent in team.members or agent in need.excluded:
+                return answer
+            wish = replace(wish, need=replace(need, excluded=need.excluded | {agent}))
 
     async def _tell_waiting(self, ledger: Ledger, holding: Holding, answer: Settled) -> None:
         """Tell the customer their place in line, or what the queue says once its patience is over."""

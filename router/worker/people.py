@@ -83,14 +83,14 @@ class Actions:
     async def say(self, command: Command, account_id: str, delivery: Delivery, holding: Holding) -> Verdict | Why:
         """Send a text of the agent who holds."""
         data = command.data
-        if not isinstance(data, Say) or holding.customer is None or data.agent not in self._team.members:
+        if not isinstance(data, Say) or holding.customer is None:
             return Why.CANNOT_SEND
         customer = EntryParticipant.model_validate(holding.customer)
         effect = self._effect(command)
         ticket = Ticket(account_id, data.conversation, data.epoch)
         said_at = int(delivery.entry_id.partition("-")[0]) * 1000
         ledger = await self._store.read_whole(account_id, data.conversation)
-        member, ours = self._team.members[data.agent], ledger.recipient(channel_of(holding))
+        member, ours = self._team.member(data.agent), ledger.recipient(channel_of(holding))
         try:
             how = await self._people.say(ticket, member, customer, data.text, effect, said_at=said_at, ours=ours)
         except NotYetError as error:

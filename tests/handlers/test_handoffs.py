@@ -13,8 +13,10 @@ from handlers.replies import (
     HandoffFailedEntry,
     HolderChangedEntry,
     handoff,
+    list_communications,
     replies_to,
 )
+from router.agents.history import read_history
 from router.core.entries import CommunicationData, EntryCommunication
 from router.core.errors import ServerError
 from router.core.keys import Target
@@ -24,6 +26,7 @@ from router.metrics import REGISTRY
 from router.streams.delivery import Done
 from tests.handlers.floor_harness import Floor, take
 from tests.handlers.harness import HELLO, CrashError, crashing, delivery_of, number
+from tests.support.accounts import ACCOUNT
 from tests.support.waiting import until
 from tests.worker.floor_place import PEOPLE
 
@@ -291,3 +294,44 @@ async def test_a_greeting_that_comes_late_is_dropped(harness, floor, lines):
     await take(harness.ai_agent(HELLO), entry)
     assert await harness.texts(floor.opened.id) == []
     assert (lines("consumed")[0]["result"], lines("consumed")[0]["reply"]) == ("joined", "stale-epoch")
+
+
+# --- history --------------------------------------------------------------------------------------
+
+
+async def test_a_reply_reads_what_was_said(harness, floor):
+    """Oldest first, the newest if there are many; each text with its participant."""
+    seen = []
+
+    @replies_to(CommunicationEntry)
+    async def reply(entry):
+        seen.append([(one.participant_id, one.text) for one in await list_communications(2)])
+        return f"answer {len(seen)}"
+
+    agent = harness.ai_agent(reply=reply)
+    for number_of_texts in range(1, 4):
+        await take(agent, said(floor))
+
+        async def is_recorded(wanted=number_of_texts):
+            return len(await harness.texts(floor.opened.id)) == wanted
+
+        await until(is_recorded)
+    (ours,) = {one for each in seen for one, _ in each}
+    assert seen == [[], [(ours, "answer 1")], [(ours, "answer 1"), (ours, "answer 2")]]
+    with pytest.raises(LookupError):
+        await list_communications()
+
+
+async def test_the_newest_texts_of_a_long_conversation(harness, floor):
+    """And those of a participant whose address the API does not tell."""
+    agent = harness.ai_agent(reply=replies_to(CommunicationEntry)(lambda entry: entry.data.communication.text))
+    for text in ("one", "two", "three"):
+        await take(agent, said(floor, text))
+
+        async def is_recorded(text=text):
+            return text in await harness.texts(floor.opened.id)
+
+        await until(is_recorded)
+    found = await read_history(harness.apis.of(ACCOUNT), floor.opened.id, 2)
+    assert [one.text for one in found] == ["two", "three"]
+    assert all(one.created_at and one.address for one in found)

@@ -235,6 +235,20 @@ async def test_a_call_joins_and_leaves(run):
 
 
 @pytest.mark.processes
+async def test_a_call_is_handed_over(run):
+    """`--handoff-data` asks for a person for the same call, once; the TwiML shows the task what the data says."""
+    who = ("voice", "--from", "+15552220006")
+    status, output = await run(*who)
+    assert (status, "participant.joined" in output) == (0, True), output
+    data = ("--handoff-data", '{"reason": "billing", "summary": "paid twice"}')
+    status, output = await run(*who, *data)
+    assert (status, "<Enqueue" in output) == (0, True), output
+    assert "a person is asked for in queue default, because: billing" in output
+    status, output = await run(*who, *data)
+    assert (status, "(a duplicate)" in output, "handoff.requested" in output) == (0, True, False), output
+
+
+@pytest.mark.processes
 async def test_a_classic_member_is_announced_once(run):
     """The receiver takes the webhook of a member, the worker announces it; the same webhook again is a duplicate."""
     member = ("classic-participant-added", "--from", "+15552220007")

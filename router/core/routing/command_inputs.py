@@ -18,6 +18,7 @@ from router.core.routing.holding import HandoffRequest, Why
 from router.core.routing.inputs import AcceptOffer, AskForPerson, DeclineOffer, ReleaseFloor
 from router.core.routing.queues import DEFAULT_QUEUE
 from router.core.routing.transitions import check_holder
+from router.core.routing.wishes import own_agent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +43,7 @@ class _Situation(NamedTuple):
 
 def input_of(command: Command, account_id: str, holding: Holding, team: Team, now: int) -> Input | Why | None:
     """Return what a command about a conversation does to its floor at `now` (ms), or why it is refused."""
-    if (refused := _unknown(command.data, team)) is not None:
+    if (refused := _unknown(command, holding, team)) is not None:
         return refused
     return _INPUTS[type(command.data)](_Situation(command, account_id, holding, now), command.data)
 
@@ -104,12 +105,17 @@ _INPUTS: Final[dict[type[CommandData], Callable[[_Situation, Any], Input | Why |
 }
 
 
-def _unknown(data: CommandData, team: Team) -> Why | None:
-    """Return why a command is refused that names somebody or something which is not configured."""
+def _unknown(command: Command, holding: Holding, team: Team) -> Why | None:
+    """Return why a command is refused that names somebody or something which is not configured.
+
+    Who was removed from the roster keeps what they hold: they may act on that, and decline what they are asked.
+    """
+    data = command.data
     agents: list[str | None] = []
     queue: str | None = None
     skills: tuple[str, ...] = ()
-    if isinstance(data, HolderCommand | OfferCommand):
+    asked = holding.offer.agent if holding.offer and command.type == "offer.decline" else None
+    if isinstance(data, HolderCommand | OfferCommand) and data.agent not in {own_agent(holding), asked}:
         agents.append(data.agent)
     if isinstance(data, RequestHandoff):
         agents.append(data.agent)

@@ -162,7 +162,14 @@ class Command:
 
 def write_command(kind: str, command_id: str, data: dict[str, Any], *, source: str) -> dict[str, str]:
     """Return the fields of an entry; `source` is a URI reference that names the sender."""
-    document = {"specversion": "1.0", "id": command_id, "type": PREFIX + kind, "source": source, "data": data}
+    document = {
+        "specversion": "1.0",
+        "id": command_id,
+        "type": PREFIX + kind,
+        "source": source,
+        "datacontenttype": "application/json",
+        "data": data,
+    }
     return {"type": kind, "id": command_id, "command": json.dumps(document)}
 
 

@@ -72,6 +72,10 @@ class Team:
         ]
         return found[0] if len(found) == 1 else None
 
+    def member(self, identity: str) -> TeamMember:
+        """Return a person; of one who was removed from the file, what the identity tells."""
+        return self.members.get(identity) or TeamMember(identity, identity, 1)
+
     def name_of(self, identity: str) -> str:
         """Return a person's name; of one who was removed from the file, the identity."""
         member = self.members.get(identity)

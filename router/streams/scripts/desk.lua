@@ -294,6 +294,18 @@ function operations.enroll(cards, till)
   return call('ZCARD', PLACED)
 end
 
+-- Of an agent who is no longer listed: the presence of one who has conversations goes on, without new ones.
+function operations.keep(identity, till)
+  local agent = get(AGENTS, identity)
+  if not agent or not next(agent.has) then
+    return 0
+  end
+  agent.till, agent.away = tonumber(till), true
+  call('ZADD', PRESENCE, till, identity)
+  store(identity, agent)
+  return 1
+end
+
 function operations.leave(identity)
   call('HSET', SEEN, identity, now)
   local agent = get(AGENTS, identity)
@@ -353,7 +365,9 @@ function operations.settle(conversation, rev, text)
   end
   local need = wish.need
   local agent = is_asked and get(AGENTS, is_asked)
-  if is_asked and not (need and agent and agent.till > now and not set_of(need.excluded)[is_asked]) then
+  -- One who has let an offer of this request expire is asked again only if nobody else is there.
+  local stays = need and agent and agent.till > now
+  if is_asked and not (stays and not set_of(need.excluded)[is_asked] and not set_of(need.missed)[is_asked]) then
     vacate(ASKED, conversation, false)
     call('ZREM', PLACED, conversation)
     is_asked = false

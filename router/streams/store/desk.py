@@ -76,6 +76,10 @@ class Desk:
         listed = orjson.dumps([_show_card(card) for card in cards])
         return int(await self._run("enroll", listed, self._clock() + FOR_EVER))
 
+    async def keep(self, identity: str, until: int) -> bool:
+        """Extend the presence of an agent who is no longer listed, and has conversations; returns whether they have."""
+        return bool(await self._run("keep", identity, until))
+
     async def leave(self, identity: str) -> None:
         """End an agent's presence."""
         await self._run("leave", identity)

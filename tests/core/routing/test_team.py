@@ -30,3 +30,9 @@ TEAM = Team(
 def test_who_joins_at_an_address(channel, value, agent):
     """A person, if it can be nobody else."""
     assert TEAM.agent_at(Address(channel, value)) == agent
+
+
+def test_who_was_removed_is_called_by_the_identity():
+    """What they hold goes on without the file."""
+    assert TEAM.member("eli") is TEAM.members["eli"]
+    assert TEAM.member("lee") == TeamMember("lee", "lee", 1)
