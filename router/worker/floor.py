@@ -191,7 +191,9 @@ class FloorPath:
                 due = min((time for time in times if time is not None), default=None)
                 await self._timers.set(account_id, conversation_id, revision, due)
                 return
-            ledger = ledger.again()  # not read: if somebody has changed it, the commit fails, and they make the desk agree
+            ledger = (
+                ledger.again()
+            )  # not read: if somebody has changed it, the commit fails, and they make the desk agree
             cause = self._own_cause(type(given).__name__, conversation_id)
             step = ledger.take_floor(holding, given, cause)
             if step.refused is not None:

@@ -88,7 +88,7 @@ class Line:
             if found.agent is None or asked.is_lost:
                 raise BenchmarkError(f"{name} has no agent any more")
 
-        names = await self.desk.take_placed(limit)
+        names = (await self.desk.round(limit)).placed
         await _some_at_once((ask, name) for name in names)
         return names
 
