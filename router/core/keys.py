@@ -45,7 +45,7 @@ PERMANENT: Final[dict[str, str]] = {
     "shared-inbound": "the trimmer, likewise",
     "shared-dead": "the trimmer, likewise",
     "desk": "people who are present, and open conversations that one has, is asked about or is awaited for",
-    "timers": "conversations with an open request or offer; the worker that settles one removes it",
+    "timers": "conversations with an open request, offer or turn; the worker that settles one removes it",
     "commands": "the trimmer, as of the other streams",
 }
 

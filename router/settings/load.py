@@ -6,7 +6,6 @@ variable. The fields are in router.settings.model.
 
 from __future__ import annotations
 
-import tomllib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +17,7 @@ from router.settings.accounts_file import ACCOUNTS_FILE, CREDENTIALS, PER_ACCOUN
 from router.settings.environment import SUPERVISOR, SUPERVISOR_SOCKET, own_environment
 from router.settings.files import DEFAULTS
 from router.settings.model import Settings, variable_of
+from router.settings.toml_lines import read_toml
 from router.settings.values import SECRET
 
 if TYPE_CHECKING:
@@ -154,10 +154,10 @@ def _problem(name: str, kind: str, message: str) -> str:
 
 def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = read_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         problems.append(f"{path}: {error}")
         return {}
     for key in sorted(values):

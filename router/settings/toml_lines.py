@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 #: The line that begins a table, or one of several.
 _HEADER: Final = re.compile(r"\s*\[\[?\s*([\w\"'-][^\[\],]*?)\s*\]\]?\s*(#.*)?$")
 
+#: Whole numbers are below this, and not below its negative.
+_LIMIT: Final = 2**63
+
 
 def _name(header: re.Match[str]) -> str:
     """Return the name in a header, without spaces and quotes."""
@@ -69,6 +72,26 @@ class TomlLines:
 def parse_toml(text: str, origin: str, error_type: type[SettingsError]) -> dict[str, Any]:
     """Parse the document; raises `error_type` if it is not TOML."""
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return read_toml(text)
+    except ValueError as error:
         raise error_type([f"{origin}: {error}"]) from error
+
+
+def read_toml(text: str) -> dict[str, Any]:
+    """Parse the document; raises ValueError if it is not TOML, or nested too deep.
+
+    Whole numbers have 64 bits at most (https://toml.io/en/v1.0.0#integer): Python cannot even show much longer ones.
+    """
+    try:
+        document = tomllib.loads(text)
+        _check_numbers(document)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    return document
+
+
+def _check_numbers(value: Any) -> None:
+    if isinstance(value, int) and not -_LIMIT <= value < _LIMIT:
+        raise ValueError(f"a whole number has more than 64 bits: {value:#x}"[:80])
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_numbers(one)

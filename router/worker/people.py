@@ -20,6 +20,7 @@ from router.process.apis import make_limits, make_replication
 from router.streams.consuming.consumer import StreamConsumer
 from router.streams.delivery import Done, Later, StreamRef
 from router.streams.store.desk import Desk
+from router.streams.store.subject_order import UnnamedOrder
 from router.streams.store.timers import Timers
 from router.worker.commander import Commander, command_subject
 from router.worker.floor import FloorPath
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from router.streams.store.ledgers import Store
 
 
+#: Seconds of the first and of the longest wait for a command that another worker holds.
+_TURN: Final = 0.05
+_SOON: Final = 0.5
 #: What became of a text that is the customer's, by a ReplyOutcome.
 _SENT: Final = frozenset({ReplyOutcome.SENT, ReplyOutcome.FOUND})
 #: The refusals that answer a text which was not sent, by a ReplyOutcome or a JoinOutcome.
@@ -171,6 +175,14 @@ def make_people(settings: Settings, redis: Redis, *, store: Store, apis: Apis, c
     )
     for kind in COMMANDS:
         metrics.expect("router_commands", kind, "done")
+    order = UnnamedOrder(redis, keys, COMMANDER, command_subject)
+
+    async def attempt(delivery: Delivery) -> Verdict:
+        if await order.is_behind(delivery, consumer.name):
+            reason = "another worker has an earlier command of its conversation"
+            return Later(reason, _TURN, is_usual=True, is_queued=True, longest=_SOON)
+        return await commander.attempt(delivery)
+
     consumer = StreamConsumer(
         redis=redis,
         url=settings.redis,
@@ -178,7 +190,7 @@ def make_people(settings: Settings, redis: Redis, *, store: Store, apis: Apis, c
         streams=[StreamRef(number, keys.commands(number)) for number in range(keys.partitions)],
         group=COMMANDER,
         limits=make_limits(settings),
-        attempt=commander.attempt,
+        attempt=attempt,
         subject=command_subject,
         on_result=lambda result: metrics.count("router_attempts", COMMANDER, result),
     )

@@ -2,8 +2,8 @@
 
 Callbacks of the sandbox come in at the receiver as Twilio's would. Three kinds of customers write: known ones, new ones
 (some of them to human agents), and ignored ones, for whom the policy has no target. So that only the project can limit
-a run, conversations of new customers are closed by the API after a while and forgotten by the sandbox, and the roster
-has capacity for everybody.
+a run, conversations of new customers are closed by the API after a while and forgotten by the sandbox, and the person
+at the desk has room for everybody and is assigned without being asked.
 """
 
 from __future__ import annotations
@@ -44,7 +44,15 @@ KNOWN, NEW, IGNORED = 500, 10_000, 1_000_000
 OPEN: Final = 300
 #: Entries that may wait before more webhooks are sent: the run measures memory, not a backlog.
 WAITING: Final = 1_000
-_RULES: Final = f'\n[[rule]]\nname = "unused"\nrecipient = "+{UNUSED}"\ntarget = "ignore"\n'
+_RULES: Final = f"""
+[[rule]]
+name = "unused"
+recipient = "+{UNUSED}"
+target = "ignore"
+[[queue]]
+name = "default"
+accept = "automatic"
+"""
 
 
 class SoakDeployment(Deployment):

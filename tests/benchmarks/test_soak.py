@@ -48,7 +48,7 @@ def test_the_smallest_soak_shows_the_memory_of_every_process():
         assert f"{name:>14}" in ended.stdout
     assert "none refused, no dead letters" in ended.stdout
     kinds = {line.split()[0] for line in ended.stdout.partition("bytes each")[2].splitlines()[1:] if line.strip()}
-    assert {"inbound", "participants", "seen", "conversation", "communication", "effect", "roster"} <= kinds
+    assert {"inbound", "participants", "seen", "conversation", "communication", "effect", "desk", "commands"} <= kinds
 
 
 @pytest.mark.processes

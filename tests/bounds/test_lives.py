@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import orjson
 import pytest
 
 from router.core.addresses import Address
 from router.core.events import share
 from router.core.keys import PERMANENT, RESOLVER
-from router.core.routing.choice import Need
 from router.core.routing.wishes import AgentCard, Wish
 from router.simulator.messages import Scene, scene_callback
 from router.streams.consuming.groups import NOTE_LIFE, note_progress
@@ -18,7 +18,7 @@ from router.streams.delivery import StreamRef
 from router.streams.repartition.mover import Mover
 from router.streams.store import trim
 from router.streams.store.append import Appender, InboundFields
-from router.streams.store.commits import CLOSED_LIFE
+from router.streams.store.commits import CLOSED_LIFE, JOURNAL_LIFE
 from router.streams.store.desk import Desk
 from router.streams.store.ledgers import Store
 from router.streams.store.parking import Parking, Waiting
@@ -52,6 +52,7 @@ LIVES = {
     "latest": (DAY,),
     "conversation": (180 * DAY, CLOSED_LIFE),
     "communication": (2 * DAY,),
+    "journal": (JOURNAL_LIFE,),
     "person": (180 * DAY,),
     "route": (7 * DAY,),
     "creating": (60,),
@@ -83,6 +84,10 @@ async def write_usual_keys(deployment):
     await deployment.start_worker()
     await deployment.start_handler("ai_agent")
     await deployment.send(1)
+    (conversation,) = {one["data"]["conversation"]["id"] for one in await until(deployment.published)}
+    data = {"conversation": conversation, "reason": "wants a person"}
+    await deployment.redis.xadd(deployment.keys.commands(0), command_of("handoff.request", **data))
+    await until(lambda: deployment.redis.exists(deployment.keys.journal(ACCOUNT, conversation)))
     scene = Scene(
         account_sid=ACCOUNT,
         configuration_id=CONFIGURATION,
@@ -102,6 +107,11 @@ async def write_usual_keys(deployment):
     await until(lambda: deployment.redis.exists(deployment.keys.quarantine()))
     await deployment.until_idle(deployment.keys.inbound(0))
     await deployment.until_idle(deployment.keys.participants(0, "ai-agent"))
+
+
+def command_of(kind, **data):
+    document = {"specversion": "1.0", "id": "c1", "source": "/test", "type": f"command.{kind}", "data": data}
+    return {"type": kind, "id": "c1", "command": orjson.dumps(document)}
 
 
 async def write_rare_keys(deployment):
@@ -131,8 +141,8 @@ async def write_rare_keys(deployment):
         await leave(CrashCounts(redis, keys, group=group, consumer="me"))
     desk = Desk(redis, keys, clock=lambda: 1)
     await desk.arrive(AgentCard("dana", "Dana", 3), 10**15)
-    await desk.settle(f"{ACCOUNT} one", 1, Wish("default", need=Need(channel="SMS")))
-    await Timers(redis, keys, clock=lambda: 1).set(ACCOUNT, "one", 1, 10**15)
+    await desk.settle(f"{ACCOUNT} one", 1, Wish(holder="dana"))
+    await Timers(redis, keys, clock=lambda: 1).set(ACCOUNT, "two", 1, 10**15)
     await note_progress(redis, stream.key, RESOLVER, every=0)
     await Mover(redis, keys, patience=0, say=lambda *_: None).move(keys.partitions)
     await redis.xadd(keys.moving(0, "inbound"), {"n": "1"})

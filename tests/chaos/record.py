@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.chaos.scenario import Customer, Scenario
 
 
-#: More than a stream has entries: the streams of two epochs may be different ones.
+#: More than a stream has entries. Messages of one customer may be in two streams, which only the time puts in order.
 _STREAM: Final = 10**9
 
 
@@ -164,7 +164,9 @@ def settled_of(record: RoundRecord) -> list[list[Settled]]:
     """Return the places of published messages, customer by customer."""
     arrived = {one.key: one for one in record.state.inbound}
     settled = {
-        entry.message: Settled(entry.message, inbound.place, entry.epoch * _STREAM + entry.place, inbound.subject)
+        entry.message: Settled(
+            entry.message, inbound.place, round(entry.at * 1000) * _STREAM + entry.place, inbound.subject
+        )
         for entry in record.entries(RECEIVED)
         if (inbound := arrived.get(entry.cause)) is not None
     }

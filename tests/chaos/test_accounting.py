@@ -344,7 +344,12 @@ def swap_arrivals(record):
 
 def swap_departures(record):
     joined, first, second, *rest = record.state.published
-    record.state.published = [joined, replace(first, place=2), replace(second, place=1), *rest]
+    record.state.published = [
+        joined,
+        replace(first, place=2, at=second.at),
+        replace(second, place=1, at=first.at),
+        *rest,
+    ]
     record.ends = ()
 
 

@@ -337,6 +337,7 @@ WORDS = st.sampled_from(
         "queue",
         "skills",
         "priority",
+        "burst",
         "x",
     ]
 )
@@ -362,6 +363,10 @@ SCALARS = st.sampled_from(
         "[[]]",
         "{}",
         "{ a = 1 }",
+        "{ quiet = 1, most = 2 }",
+        "{ quiet = 'x', most = -2 }",
+        f"0x{'f' * 5000}",
+        f"{'9' * 5000}",
     )
 )
 PAIRS = st.dictionaries(WORDS, SCALARS, max_size=5)

@@ -55,3 +55,30 @@ def test_invalid_toml_names_the_file(error_type):
     assert parse_toml("a = 1", "some.toml", error_type) == {"a": 1}
     with pytest.raises(error_type, match=r"some\.toml: "):
         parse_toml("a = = 1", "some.toml", error_type)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        pytest.param("a =", "Invalid value", id="no-value"),
+        pytest.param(f"a = 0x{'f' * 5000}", "more than 64 bits: 0xffff", id="hexadecimal"),
+        pytest.param(f"[b]\na = [{{ c = 0o{'7' * 5000} }}]", "more than 64 bits", id="nested"),
+        pytest.param(f"a = {'9' * 5000}", "", id="decimal"),
+        pytest.param(f"a = {'[' * 5000}{']' * 5000}", "nested too deep", id="deep"),
+        pytest.param(f"a = {2**63}", "more than 64 bits", id="one-too-many"),
+    ],
+)
+def test_what_is_no_toml_is_a_problem_of_the_file(text, problem):
+    """Whatever the parser makes of it, and a number that Python could not show in a message."""
+    with pytest.raises(PolicyError) as caught:
+        parse_toml(text, "some.toml", PolicyError)
+    (found,) = caught.value.problems
+    assert found.startswith("some.toml: ")
+    assert problem in found
+    assert len(found) < 200
+
+
+def test_the_largest_number():
+    """And the least one are numbers."""
+    text = f"a = {2**63 - 1}\nb = {-(2**63)}"
+    assert parse_toml(text, "some.toml", PolicyError) == {"a": 2**63 - 1, "b": -(2**63)}

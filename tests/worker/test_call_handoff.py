@@ -270,34 +270,51 @@ async def test_who_has_other_conversations_is_asked_about_no_call(harness):
     assert (await place.last("offer.made")).agent.identity == "eli"
 
 
-@pytest.mark.parametrize("target", ["ai-agent", "human-agent"])
-async def test_a_caller_who_had_written_before(make_harness, target):
-    """The call takes all of a person also in a conversation that began with messages: it is about the call."""
+@pytest.mark.parametrize("to", [OURS, DESK], ids=["handed over by the AI agent", "for people by a rule"])
+async def test_a_caller_whose_first_address_is_for_messages(make_harness, to):
+    """The call takes all of a person also if the participant has another address before the telephone's."""
     harness = await make_harness(policy=PLAIN + DESK_RULE)
     harness.resolver = harness.make_resolver(team=TEAM)
-    to = OURS if target == "ai-agent" else DESK
-    caller = await connect(harness, to=to) if target == "ai-agent" else None
+    captured = await harness.capture(CUSTOMER, to, channel="VOICE", body=None, channelId=SID)
+    found = participant_at(captured["conversation"], CUSTOMER)
+    sms = {"channel": "SMS", "address": CUSTOMER, "channelId": None}
+    path = f"/v2/Conversations/{captured['conversation']['id']}/Participants/{found['id']}"
+    whole = {"name": found["name"], "type": "CUSTOMER", "profileId": None, "addresses": [sms, *found["addresses"]]}
+    await harness.api("PUT", path, whole)
+    assert await harness.settle(call(**ENDS | {"recipient": to})) == [DONE]
+    if to == OURS:
+        assert await harness.settle(handoff()) == [DONE]
+    (requested,) = [one for one in await harness.entries(Target.HUMAN_AGENT) if one.type == "handoff.requested"]
+    assert [one.channel for one in requested.data.participant.addresses] == ["VOICE", "SMS"]
     place = people(harness)
     await place.send("agent.available", agent="dana")
-    sms = {"channel": "SMS", "address": CUSTOMER, "channelId": None}
-    if caller is not None:
-        both = caller | {"addresses": [sms, *caller["addresses"]], "updatedAt": "2099-01-01T00:00:00Z"}
-        await harness.settle(harness.callback("PARTICIPANT_UPDATED", both | {"accountId": ACCOUNT}))
-        await harness.settle(handoff())
-    else:
-        captured = await harness.capture(CUSTOMER, to, channel="VOICE", body=None, channelId=SID)
-        found = participant_at(captured["conversation"], CUSTOMER)
-        path = f"/v2/Conversations/{captured['conversation']['id']}/Participants/{found['id']}"
-        changed = {
-            "name": found["name"],
-            "type": "CUSTOMER",
-            "profileId": None,
-            "addresses": [sms, *found["addresses"]],
-        }
-        await harness.api("PUT", path, changed)
-        assert await harness.settle(call(**ENDS | {"recipient": to})) == [DONE]
     await place.later(1)
     await accept(place)
     await place.announce(conversation_id="conv_conversation_2")
     await place.send("handoff.request", conversation="conv_conversation_2", reason="a message")
     assert len(await place.told(Target.HUMAN_AGENT, "offer.made")) == 1
+
+
+async def test_commands_during_a_call_and_after_it(harness):
+    """A request is about the call while it lasts, and about the messages of the same customer after it."""
+    caller = await connect(harness)
+    sms = {"channel": "SMS", "address": CUSTOMER, "channelId": None}
+    both = caller | {"addresses": [sms, *caller["addresses"]], "updatedAt": "2099-01-01T00:00:00Z"}
+    await harness.settle(harness.callback("PARTICIPANT_UPDATED", both | {"accountId": ACCOUNT}))
+    place = people(harness)
+    (joined, _) = await harness.entries()
+    conversation = joined.data.conversation.id
+    await place.send("agent.available", agent="dana")
+    await place.send("handoff.request", conversation=conversation, reason="in the call")
+    await accept(place)
+    await place.announce(conversation_id="conv_conversation_2")
+    await place.send("handoff.request", conversation="conv_conversation_2", reason="a message")
+    made = await place.told(Target.HUMAN_AGENT, "offer.made")
+    assert [one.data.participant.addresses[0].channel for one in made] == ["VOICE"]
+    await place.send("conversation.release", conversation=conversation, agent="dana", epoch=1)
+    await harness.settle(call_status("completed", **ENDS))
+    await place.later(1)
+    await accept(place)
+    await place.send("handoff.request", conversation=conversation, reason="by messages")
+    last = await place.last("offer.made")
+    assert (last.conversation.id, last.participant.addresses[0].channel) == (conversation, "SMS")

@@ -1,11 +1,13 @@
 """Commands, deadlines and presence against a real server: who holds a conversation, and what consumers are told."""
 
 import asyncio
+from datetime import time
 
 import pytest
 
 from router.core.events import Version
 from router.core.keys import Keys, Target
+from router.core.policy import Hours
 from router.core.routing.queues import AcceptMode, Fallback, Queue
 from router.core.routing.team import Team, TeamMember
 from router.core.routing.wishes import cards_to_enroll
@@ -337,3 +339,15 @@ async def test_a_queue_that_assigns_needs_no_presence(place):
     assert (changed.to.agent, changed.because, changed.epoch) == ("dana", "assigned", 1)
     await place.later(100_000)
     assert (await place.last("holder.changed")).epoch == 1
+
+
+async def test_nobody_is_asked_at_night(place):
+    """A request that waits is offered when its queue opens."""
+    day = (Hours("UTC", start=time(9), end=time(17)),)
+    place.team = Team(PEOPLE, {"default": Queue(hours=day, fallback=Fallback.WAIT)})
+    await place.announce(Target.HUMAN_AGENT)
+    await place.send("agent.available", agent="dana", life=7200)
+    await place.later(1)  # it is eight in the morning
+    assert await place.types() == ["participant.joined", "handoff.requested", "handoff.failed"]
+    await place.later(3599)
+    assert (await place.types())[-1] == "offer.made"

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import shutil
 import signal
 from urllib.parse import parse_qsl
 
@@ -18,7 +19,8 @@ from tests.harness.processes import start_process
 from tests.harness.settings import make_environment, quick_recovery
 from tests.receiver.samples import incoming_call, signed, sms
 from tests.support.accounts import KEY, SECRET, TOKEN
-from tests.support.source import ROOT
+from tests.support.policies import PLAIN
+from tests.support.source import ROOT, SHIPPED
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes
@@ -81,6 +83,34 @@ async def test_a_killed_worker_is_replaced_within_seconds(launch, harness):
     await harness.finished(20)
     await assert_one_of_each(harness, EVENTS)
     assert sum(line["entries"] for line in survivor.find("claimed")) >= pending
+
+
+async def test_a_turn_outlives_the_worker_that_heard_it(launch, harness, tmp_path):
+    """Killed between the commit and the end of the turn; of two others one publishes it, with what they heard."""
+    config = shutil.copytree(SHIPPED, tmp_path / "config")
+    config.joinpath("routing.toml").write_text(f"{PLAIN}[default.burst]\nquiet = 4\nmost = 60\n", encoding="utf-8")
+    victim = await launch("work", ROUTER_CONFIG_DIR=str(config))
+    await victim.started()
+    await harness.append(harness.sms(body="hi"))
+    await until(harness.communications, 30)
+    os.kill(victim.pid, signal.SIGKILL)
+    await victim.wait()
+    assert [entry.type for entry in await harness.published()] == ["participant.joined", "communication.received"]
+    survivors = [await launch("work", ROUTER_CONFIG_DIR=str(config)) for _ in range(2)]
+    await survivors[0].started()
+    await harness.append(harness.sms(body="are you there?"))
+
+    async def turns():
+        return [entry for entry in await harness.published() if entry.type == "turn.ready"]
+
+    async def is_whole():
+        return sum(len(turn.data.communications) for turn in await turns()) == 2
+
+    await until(is_whole, 30)
+    for survivor in survivors:
+        await survivor.stop()
+    said = [one.text for turn in await turns() for one in turn.data.communications]
+    assert said == ["hi", "are you there?"]
 
 
 async def test_hundreds_of_entries_in_flight_are_claimed_once(launch, harness):

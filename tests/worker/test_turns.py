@@ -225,6 +225,17 @@ async def test_a_conversation_for_people(place):
     assert len(await place.turns(Target.HUMAN_AGENT)) == 1
 
 
+async def test_the_loop_is_there_in_time(place):
+    """It hears when a turn of its own process is ready, and finds those of others."""
+    heard = []
+    place.store.on_wake = heard.append
+    await place.announce()
+    assert await place.loop.round() is None
+    await place.say("hi")
+    assert heard == [place.now + QUIET]
+    assert await TurnPlace(place.redis).loop.round() == place.now + QUIET
+
+
 # --- the worker -----------------------------------------------------------------------------------
 
 

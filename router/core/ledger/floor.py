@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from router.core.addresses import from_key
+from router.core.addresses import Channel, from_key
 from router.core.handoff_models import (
     HandoffFailedData,
     HandoffRequestedData,
@@ -20,7 +20,7 @@ from router.core.keys import Target
 from router.core.ledger.marker import HOLDING_FIELD, PARTICIPANT, Marker, read_marker
 from router.core.resources import AGENT_TYPES, ParticipantType
 from router.core.routing.holding import Holder, Holding, read_holding
-from router.core.routing.inputs import Changed, Ended, Failed, Made, Requested
+from router.core.routing.inputs import AskForPerson, Changed, Ended, Failed, Made, Requested
 from router.core.routing.transitions import FOREIGN, Step, take
 from router.core.timestamps import to_text
 
@@ -92,8 +92,8 @@ def take_input(ledger: LedgerFields, holding: Holding, given: Input) -> tuple[St
 
     Returns the step, and what is to be told, each with the epoch that it belongs to.
     """
-    if holding.customer is None:
-        holding = holding.changed(customer=find_customer(ledger))
+    if holding.customer is None or isinstance(given, AskForPerson):
+        holding = holding.changed(customer=_customer_of_now(ledger, holding.customer))
     step = take(holding, given)
     if step.refused is not None:
         return step, []
@@ -107,8 +107,27 @@ def take_input(ledger: LedgerFields, holding: Holding, given: Input) -> tuple[St
     return step, told
 
 
-def find_customer(ledger: LedgerFields) -> dict[str, Any] | None:
-    """Return the announced customer in the shape of EntryParticipant; None if the ledger was not read as a whole."""
+def _customer_of_now(ledger: LedgerFields, known: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return whom a request is about: a caller while a call lasts, since a call takes more of a person than messages.
+
+    What is known of the same one, on the same channel first, stays as it is.
+    """
+    found = find_customer(ledger, known["id"] if known else None)
+    if found is None or known is None:
+        return found or known
+    is_same = (found["id"], _first_channel(found)) == (known["id"], _first_channel(known))
+    return known if is_same else found
+
+
+def _first_channel(customer: dict[str, Any]) -> str | None:
+    return customer["addresses"][0]["channel"] if customer["addresses"] else None
+
+
+def find_customer(ledger: LedgerFields, known_id: str | None = None) -> dict[str, Any] | None:
+    """Return the announced customer in the shape of EntryParticipant; None if the ledger was not read as a whole.
+
+    Of several, one who is in a call; else the one of `known_id`.
+    """
     if ledger.known is not None:
         return None
     markers = {
@@ -116,15 +135,20 @@ def find_customer(ledger: LedgerFields) -> dict[str, Any] | None:
         for name, text in sorted(ledger.fields.items())
         if name.startswith(PARTICIPANT)
     }
-    announced = {one: marker for one, marker in markers.items() if marker.is_announced and not marker.is_ours}
-    for participant_id, marker in announced.items():
-        if marker.type not in AGENT_TYPES:
-            return _show(ledger, participant_id, marker)
-    return None
+    customers = [
+        (not marker.calls, one != known_id, one, marker)
+        for one, marker in markers.items()
+        if marker.is_announced and not marker.is_ours and marker.type not in AGENT_TYPES
+    ]
+    if not customers:
+        return None
+    *_, participant_id, marker = min(customers, key=lambda one: one[:3])
+    return _show(ledger, participant_id, marker)
 
 
 def _show(ledger: LedgerFields, participant_id: str, marker: Marker) -> dict[str, Any]:
     addresses = [from_key(key) for key in marker.addresses]
+    addresses.sort(key=lambda one: (one.channel == Channel.VOICE) != bool(marker.calls))  # a telephone first, in a call
     return {
         "id": participant_id,
         "conversation_id": ledger.conversation_id,

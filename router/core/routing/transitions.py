@@ -189,12 +189,14 @@ def _ask_on(holding: Holding, how: OfferEnd) -> Step:
 
 def _give_up(holding: Holding, given: GiveUp) -> Step:
     request = _request(holding)
-    is_ended = given.fallback is Fallback.AI_AGENT
+    # A person who has the floor keeps it: a transfer that waits on would leave them no other way to go.
+    is_ended = given.fallback is Fallback.AI_AGENT or holding.holder.agent is not None
     if request.id != given.request_id or (request.is_overdue and not is_ended):
         return Step(holding, refused=Why.NO_OFFER)
-    failed = Failed(request, given.fallback)
-    if not is_ended:
-        return Step(holding.changed(request=request.model_copy(update={"is_overdue": True})), (failed,))
+    failed = Failed(request, Fallback.AI_AGENT if is_ended else given.fallback)
+    if not is_ended:  # from now on whoever comes, not only the one who was meant
+        waits = request.model_copy(update={"is_overdue": True, "agent": None})
+        return Step(holding.changed(request=waits), (failed,))
     if holding.holder.target == Target.AI_AGENT or holding.holder.agent is not None:
         holding, ended = _withdraw(holding)
         return Step(holding, (*ended, failed))

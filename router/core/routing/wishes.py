@@ -100,7 +100,18 @@ def wish_of(holding: Holding, team: Team, now: int) -> Wish:
         return Wish(holder=holder, units=units, is_over=is_over or holding.is_closed)
     if holding.offer is not None:
         return Wish(request.queue, holder, holding.offer.agent, units=units)
+    if not _asks(holding, request, team, now):
+        return Wish(request.queue, holder, units=units)
     return Wish(request.queue, holder, need=_need(request, team, holding, now), units=units)
+
+
+def _asks(holding: Holding, request: HandoffRequest, team: Team, now: int) -> bool:
+    """Return whether an agent is looked for: while the queue is open, and before its overflow or fallback is due."""
+    return _is_open(request, team, now) and due_now(holding, team, now) is None
+
+
+def _is_open(request: HandoffRequest, team: Team, now: int) -> bool:
+    return team.queue(request.queue).is_open(datetime.fromtimestamp(now / 1000, tz=UTC))
 
 
 def _need(request: HandoffRequest, team: Team, holding: Holding, now: int) -> Need:
@@ -128,7 +139,7 @@ def due_now(holding: Holding, team: Team, now: int) -> Input | None:
     if holding.is_closed or request is None or offer is not None or request.is_overdue:
         return None
     queue = team.queue(request.queue)
-    is_open = queue.is_open(datetime.fromtimestamp(now / 1000, tz=UTC))
+    is_open = _is_open(request, team, now)
     is_refused = request.agent is not None and request.agent in request.declined
     if is_open and not is_refused and now < _patience_ends(request, team):
         return None
@@ -156,6 +167,8 @@ def next_due(holding: Holding, team: Team, now: int) -> int | None:
         return None
     if offer is not None:
         return offer.expires_at
+    if due_now(holding, team, now) is not None:
+        return now
     queue = team.queue(request.queue)
     times = [] if request.is_overdue else [_patience_ends(request, team)]
     if queue.hours or queue.holidays:

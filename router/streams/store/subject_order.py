@@ -12,15 +12,21 @@ Order is that of becoming durable in the stream. Known gaps: the last entry of a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 from router.streams.client.connection import Redis, load_script
+from router.streams.delivery import Delivery
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from router.core.keys import Keys
-    from router.streams.delivery import Delivery
+    from router.streams.delivery import StreamRef
+
+#: Pending entries per look, and entries whose subject or predecessor is remembered.
+_PAGE: Final = 200
+_MOST: Final = 2000
 
 
 class SubjectOrder:
@@ -49,3 +55,59 @@ class SubjectOrder:
             unfinished: Any = await self._script.run(self._redis, keys, [self._group, *successors])
             waiting.update(entry_id for before in unfinished for entry_id in successors[before])
         return waiting
+
+
+class UnnamedOrder:
+    """The order of subjects in streams whose entries do not name their predecessor, because anybody writes them.
+
+    Entries are delivered in order, so a predecessor that is not finished is pending before this one. Known gap: one
+    that is parked between the look at the parked entries and the look at the pending ones is not waited for.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, group: str, subject: Callable[[Delivery], str]) -> None:
+        self._redis = redis
+        self._group = group
+        self._subject = subject
+        self._order = SubjectOrder(redis, keys, group)
+        #: The subjects of entries that other consumers hold, the latest ones.
+        self._subjects: dict[tuple[str, bytes], str] = {}
+        #: By entry, the predecessor that it was found to wait for.
+        self._before: dict[tuple[str, str], bytes] = {}
+
+    async def is_behind(self, delivery: Delivery, consumer: str) -> bool:
+        """Return whether another consumer than `consumer` holds an earlier entry of the subject. Raises RedisError."""
+        name = (delivery.stream.key, delivery.entry_id)
+        if (before := self._before.pop(name, None)) is None:
+            before = await self._find(delivery, consumer)
+        if before is None or not await self._order.waiting([replace(delivery, fields={b"after": before})]):
+            return False
+        self._before[name] = before
+        while len(self._before) > _MOST:
+            del self._before[next(iter(self._before))]
+        return True
+
+    async def _find(self, delivery: Delivery, consumer: str) -> bytes | None:
+        """Return the latest pending entry of the subject before a delivery that another consumer holds."""
+        subject, found, start = self._subject(delivery), None, "-"
+        while True:
+            rows: Any = await self._redis.xpending_range(
+                delivery.stream.key, self._group, min=start, max=f"({delivery.entry_id}", count=_PAGE
+            )
+            others = [row["message_id"] for row in rows if row["consumer"].decode() != consumer]
+            for entry_id in others:
+                if await self._subject_of(delivery.stream, entry_id) == subject:
+                    found = entry_id
+            if len(rows) < _PAGE:
+                return found
+            start = f"({rows[-1]['message_id'].decode()}"
+
+    async def _subject_of(self, stream: StreamRef, entry_id: bytes) -> str | None:
+        name = (stream.key, entry_id)
+        if name not in self._subjects:
+            rows: Any = await self._redis.xrange(stream.key, entry_id, entry_id)
+            if not rows:
+                return None
+            while len(self._subjects) >= _MOST:
+                del self._subjects[next(iter(self._subjects))]
+            self._subjects[name] = self._subject(Delivery(stream, entry_id.decode(), rows[0][1]))
+        return self._subjects[name]

@@ -10,7 +10,7 @@ from router.streams.consuming.window import HELD_PER_SLOT
 from router.streams.delivery import Delivery, Done, Later, Limits
 from router.streams.store import append
 from router.streams.store.append import Appender
-from router.streams.store.subject_order import SubjectOrder
+from router.streams.store.subject_order import SubjectOrder, UnnamedOrder
 from tests.streams.bench import make_consumer
 from tests.streams.store.test_append import make_fields
 from tests.support.accounts import OTHER_ACCOUNT
@@ -164,3 +164,18 @@ async def test_several_consumers_keep_the_order_of_each_subject(enter, redis, re
         await until(lambda: len(ordered.done) == len(ids), 110)
     for number in range(3):
         assert [one for one in ordered.done if ids.index(one) % 3 == number] == ids[number::3]
+
+
+async def test_entries_that_name_no_predecessor(redis, keys, stream):
+    """One waits for an earlier one of its subject that another consumer holds; not for others, nor for its own."""
+    await ensure_group(redis, stream.key, "g")
+    ids = [await redis.xadd(stream.key, {"subject": subject}) for subject in ("a", "b", "a", "a")]
+    await redis.xreadgroup("g", "one", {stream.key: ">"}, count=2)
+    ((_, rows),) = await redis.xreadgroup("g", "other", {stream.key: ">"})
+    order = UnnamedOrder(redis, keys, "g", lambda delivery: delivery.text("subject"))
+    third, fourth = (Delivery(stream, entry_id.decode(), fields) for entry_id, fields in rows)
+    assert not await order.is_behind(Delivery(stream, third.entry_id, {b"subject": b"c"}), "other")
+    assert [await order.is_behind(one, "other") for one in (third, fourth)] == [True, True]
+    await redis.xack(stream.key, "g", ids[0])
+    assert [await order.is_behind(one, "other") for one in (third, fourth)] == [False, False]
+    assert await order.is_behind(fourth, "one")
