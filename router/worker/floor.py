@@ -22,9 +22,10 @@ from router.core.routing.queues import AcceptMode
 from router.core.routing.wishes import Wish, ask_if_nobody_is, due_now, next_due, wish_of
 from router.logs import log
 from router.streams.store.timers import TIMER_LEASE
+from router.worker.notices import NOTICE_LEASE, Notices
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from router.core.ledger.ledger import Ledger
     from router.core.routing.holding import Holding
@@ -34,10 +35,7 @@ if TYPE_CHECKING:
     from router.streams.store.desk import Desk, Settled
     from router.streams.store.ledgers import Store
     from router.streams.store.timers import Timers
-
-if TYPE_CHECKING:
-    #: Sends a text to a waiting customer: the ledger, the floor, the name by which it is sent once, the text.
-    Notify = Callable[[Ledger, Holding, str, str], Awaitable[None]]
+    from router.worker.notices import Notify
 
 #: How often an input is applied again because another worker committed first.
 _RACES: Final = 50
@@ -78,7 +76,7 @@ class FloorPath:
         clock: Callable[[], int],
         notify: Notify | None = None,
     ) -> None:
-        self._notify = notify
+        self.notices = Notices(notify, timers) if notify is not None else None
         self._store = store
         self._desk = desk
         self._timers = timers
@@ -139,6 +137,11 @@ class FloorPath:
         if is_of_earlier_release(ledger):
             ledger.wake_at = self.now  # the command is the first sign that somebody may have to be asked
 
+    async def close(self) -> None:
+        """Stop telling customers who wait something."""
+        if self.notices is not None:
+            await self.notices.close()
+
     async def look(self, account_id: str, conversation_id: str) -> None:
         """Do what is due in a conversation, then make the desk agree. Raises as `apply`."""
         for _ in range(_RACES):
@@ -186,14 +189,12 @@ class FloorPath:
                 return
             given = self._answered(holding, answer)
             if given is None:
-                await self._tell_waiting(ledger, holding, answer)
-                times = (next_due(holding, self._team(), self.now), next_turn(ledger))
-                due = min((time for time in times if time is not None), default=None)
-                await self._timers.set(account_id, conversation_id, revision, due)
+                await self._plan(ledger, holding, answer, revision)
                 return
             ledger = await self._store.read_whole(account_id, conversation_id)
-            if ledger.revision != revision:
-                return  # whoever changed it makes the desk agree
+            if ledger.revision != revision:  # perhaps by what the customer said: the floor may be the same
+                holding, revision = holding_of(ledger), ledger.revision
+                continue
             cause = self._own_cause(type(given).__name__, conversation_id)
             step = ledger.take_floor(holding, given, cause)
             if step.refused is not None:
@@ -215,11 +216,18 @@ class FloorPath:
                 return answer
             wish = replace(wish, need=replace(need, excluded=need.excluded | {agent}))
 
-    async def _tell_waiting(self, ledger: Ledger, holding: Holding, answer: Settled) -> None:
-        """Tell the customer their place in line, or what the queue says once its patience is over."""
+    async def _plan(self, ledger: Ledger, holding: Holding, answer: Settled, revision: int) -> None:
+        """Set the timer; tell the customer their place in line, or what the queue says once its patience is over."""
+        times = (next_due(holding, self._team(), self.now), next_turn(ledger))
+        due = min((time for time in times if time is not None), default=None)
         notice = notice_of(holding, self._team(), line=answer.line, pace=answer.pace)
-        if notice is not None and self._notify is not None:
-            await self._notify(ledger, holding, *notice)
+        if notice is None or self.notices is None:
+            await self._timers.set(ledger.account_id, ledger.conversation_id, revision, due)
+            return
+        lease = self.now + NOTICE_LEASE
+        first = lease if due is None else min(due, lease)
+        await self._timers.set(ledger.account_id, ledger.conversation_id, revision, first)
+        self.notices.tell(ledger, holding, notice, revision, due)
 
     def _answered(self, holding: Holding, answer: Settled) -> Input | None:
         """Return the input that an answer of the desk brings about."""

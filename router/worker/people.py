@@ -129,7 +129,8 @@ class Actions:
 class People:
     """The commander and its loop, beside the resolver of the same process."""
 
-    def __init__(self, commander: StreamConsumer, loop: FloorLoop, desk: Desk, team: Team) -> None:
+    def __init__(self, commander: StreamConsumer, loop: FloorLoop, floor: FloorPath, desk: Desk, team: Team) -> None:
+        self._floor = floor
         self._commander = commander
         self._loop = loop
         self._desk = desk
@@ -142,7 +143,10 @@ class People:
         async with self._commander.running():
             self._commander.run_beside(self._loop.run(), "floor")
             beside.run_beside(self._watch(), "commander")
-            yield
+            try:
+                yield
+            finally:
+                await self._floor.close()
 
     async def _watch(self) -> None:
         raise RuntimeError(f"the commander has failed: {await self._commander.failed()}")
@@ -194,4 +198,4 @@ def make_people(settings: Settings, redis: Redis, *, store: Store, apis: Apis, c
         subject=command_subject,
         on_result=lambda result: metrics.count("router_attempts", COMMANDER, result),
     )
-    return People(consumer, loop, desk, team)
+    return People(consumer, loop, floor, desk, team)

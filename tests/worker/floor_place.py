@@ -97,7 +97,13 @@ class Place:
         document = {"specversion": "1.0", "id": command_id, "type": f"command.{kind}", "source": "/test", "data": data}
         fields = {b"type": kind.encode(), b"id": command_id.encode(), b"command": orjson.dumps(document)}
         stream = StreamRef(partition, self.keys.commands(partition))
-        return await self.commander.attempt(Delivery(stream, f"{self.now}-{self.number}", fields))
+        verdict = await self.commander.attempt(Delivery(stream, f"{self.now}-{self.number}", fields))
+        await self.quiet()
+        return verdict
+
+    async def quiet(self):
+        """Wait until customers who wait have been told."""
+        await self.floor.notices.idle()
 
     async def told(self, target, *kinds, conversation_id=CONVERSATION):
         """Return the entries for a target, of some types or all."""
@@ -115,6 +121,7 @@ class Place:
         """Let time pass, and do what is due then."""
         self.now += int(seconds * 1000)
         await self.loop.round()
+        await self.quiet()
 
 
 async def ask(place, **data):

@@ -351,3 +351,22 @@ async def test_nobody_is_asked_at_night(place):
     assert await place.types() == ["participant.joined", "handoff.requested", "handoff.failed"]
     await place.later(3599)
     assert (await place.types())[-1] == "offer.made"
+
+
+async def test_a_message_while_an_agent_is_looked_for(place, monkeypatch):
+    """It changes the ledger and not the floor: the offer is made at once."""
+    await place.announce()
+    await place.send("agent.available", agent="dana")
+    settle = place.desk.settle
+
+    async def interrupted(*args):
+        answer = await settle(*args)
+        monkeypatch.setattr(place.desk, "settle", settle)
+        ledger = await place.store.read_whole(ACCOUNT, CONVERSATION)
+        ledger.put("day", "1")
+        assert await place.store.commit([ledger]) == [True]
+        return answer
+
+    monkeypatch.setattr(place.desk, "settle", interrupted)
+    await ask(place)
+    assert (await place.types())[-1] == "offer.made"
