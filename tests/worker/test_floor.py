@@ -16,6 +16,8 @@ from tests.core.builders import CONVERSATION, make_conversation
 from tests.support.accounts import ACCOUNT
 from tests.worker.floor_place import PEOPLE, Place, ask, hold
 
+pytestmark = pytest.mark.promise(6)
+
 
 @pytest.fixture
 def place(redis):
