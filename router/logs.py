@@ -328,9 +328,7 @@ def _as_text(event: str, level: str, fields: dict[str, Any]) -> str:
 def _plain(value: Any) -> str:
     """Return a value on one line, so that values from outside cannot forge a line."""
     text = str(value)
-    if not text.isprintable() or " " in text or not text:
-        return _dumps(text)
-    return text
+    return text if text.isprintable() and text and " " not in text else _dumps(text)
 
 
 def _now() -> str:
