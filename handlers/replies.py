@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import orjson
 
-from router.agents.history import Utterance
+from router.agents.history import HistoryText
 from router.core.entries import (
     CommandRefusedData,
     CommunicationData,
@@ -178,11 +178,11 @@ def replies_to(*models: type[Entry]) -> Callable[[ReplyT], ReplyT]:
 
 
 #: Reads the texts of the conversation that a reply is asked about: at most a number of them.
-History = Callable[[int], Awaitable[list[Utterance]]]
+History = Callable[[int], Awaitable[list[HistoryText]]]
 _HISTORY: ContextVar[History] = ContextVar("history")
 
 
-async def list_communications(most: int = 100) -> list[Utterance]:
+async def list_communications(most: int = 100) -> list[HistoryText]:
     """Return the newest texts of the conversation that the reply is asked about, oldest first, from the API.
 
     Each call costs a request per 1,000 communications of the conversation. Raises ApiError, LookupError if no reply is

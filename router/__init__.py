@@ -19,12 +19,17 @@ The path of one event, and where to read it:
                             core/ledger/         what is committed, and what this event adds
                           streams/store/commits.py   one script: ledger and entries together, or neither
                           worker/reconciler.py   what lost callbacks did not report, found by asking
-      participants ─────► handlers/              consumers: join as AI agent or human agent, answer, assign
+      commands stream ──► worker/commander.py    people and programs: accept, say, release, be available, ...
+                            core/routing/        who holds: a table of transitions, queues, the choice of a person
+                          worker/floor.py        one commit changes the holder; then streams/store/desk.py agrees
+                          worker/floor_loop.py   deadlines, presence that ends, wrap-ups
+                            agents/              what the API does for an agent, once: join, send, close
+      participants ─────► handlers/              consumers: join as AI agent or human agent, answer
       dead-letters        streams/consuming/     what can never succeed ends here, with its reason
 
 Rooms, from the ground up; a test holds that imports only go down:
 
-    core/           rules without I/O: judging/ ledger/ resolution/ classic/ signing/ voice/
+    core/           rules without I/O: judging/ ledger/ resolution/ routing/ classic/ signing/ voice/
     inbound/        one parser for each event source, and their table; no I/O either
     logs.py  metrics.py  tasks.py     every name of a log event or metric in one table
     conversations/  the client of the Conversations API, v2 and v1
@@ -33,6 +38,7 @@ Rooms, from the ground up; a test holds that imports only go down:
     settings/       the only reader of the environment and of the configuration folder
     process/        event loop, signals, API clients, metrics port, supervisor
     simulator/      makes and sends signed webhooks
+    agents/         joins, texts and effects, for the worker and the consumers
     receiver/  worker/      the processes `web` and `worker` of the Procfile
     commands/  dev/         check, explain-signature, quarantine, dead-letters, ...; everything on one machine
     ../handlers/            the processes `ai-agent` and `human-agent`

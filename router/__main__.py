@@ -32,7 +32,7 @@ DESCRIPTION: Final = (
 SCRIPT: Final = "participant-router"
 
 
-class Command(NamedTuple):
+class Subcommand(NamedTuple):
     """One row of COMMANDS.
 
     `function` is `package.module:name`; it gets the parsed arguments, and returns the exit status or a coroutine of it.
@@ -43,72 +43,72 @@ class Command(NamedTuple):
     add_options: Callable[[argparse.ArgumentParser], None] = options.add_no_options
 
 
-COMMANDS: Final[dict[str, Command]] = {
-    "dev": Command(
+COMMANDS: Final[dict[str, Subcommand]] = {
+    "dev": Subcommand(
         "start everything on this machine: Redis, sandbox, receiver, worker and both consumers",
         "router.dev.dev:run_dev",
         options.add_dev_options,
     ),
-    "receive": Command(
+    "receive": Subcommand(
         "the webhook receiver (`web` in the Procfile)",
         "router.commands.processes:run_receiver",
         options.add_receive_options,
     ),
-    "work": Command("the resolving worker (`worker` in the Procfile)", "router.commands.processes:run_worker"),
-    "handler": Command(
+    "work": Subcommand("the resolving worker (`worker` in the Procfile)", "router.commands.processes:run_worker"),
+    "handler": Subcommand(
         "a consumer (`ai-agent` and `human-agent` in the Procfile)",
         "handlers.__main__:run_handler",
         options.add_handler_options,
     ),
-    "sandbox": Command(
+    "sandbox": Subcommand(
         "the offline Conversations API on its own", "router.commands.sandbox:run_sandbox", options.add_sandbox_options
     ),
-    "simulate": Command(
+    "simulate": Subcommand(
         "send signed webhooks of any kind, and show the entries that follow",
         "router.simulator.command:simulate",
         add_simulate_options,
     ),
-    "init": Command(
+    "init": Subcommand(
         "write the shipped settings, rules, roster, voice templates and schemas into a folder, to be edited",
         "router.commands.init:init",
         options.add_init_options,
     ),
-    "check": Command(
+    "check": Subcommand(
         "validate configuration, credentials, Redis settings and reachability",
         "handlers.checking:check",
         options.add_check_options,
     ),
-    "dead-letters": Command(
+    "dead-letters": Subcommand(
         "list entries that were given up, and replay them",
         "router.commands.dead_letters:run_dead_letters",
         options.add_dead_letter_options,
     ),
-    "quarantine": Command(
+    "quarantine": Subcommand(
         "list, show and replay refused webhooks",
         "router.commands.quarantine:run_quarantine",
         options.add_quarantine_options,
     ),
-    "explain": Command(
+    "explain": Subcommand(
         "who holds a conversation and why, decision by decision; with another file, what that would decide",
         "router.commands.explain.decisions:run_explain",
         options.add_decision_options,
     ),
-    "groups": Command(
+    "groups": Subcommand(
         "list the consumer groups of all streams, and remove one that is not used any more",
         "router.commands.groups:run_groups",
         options.add_group_options,
     ),
-    "repartition": Command(
+    "repartition": Subcommand(
         "move all data to another number of partitions, while the processes run",
         "router.commands.repartition:run_repartition",
         options.add_repartition_options,
     ),
-    "explain-signature": Command(
+    "explain-signature": Subcommand(
         "say why a signature does not match, and what to change",
         "router.commands.explain.command:explain_signature",
         options.add_explain_options,
     ),
-    "schemas": Command(
+    "schemas": Subcommand(
         "write the JSON Schemas of all entries", "router.commands.schemas:write_schemas", options.add_schema_options
     ),
 }
@@ -129,7 +129,7 @@ def make_parser() -> Parser:
     return parser
 
 
-def run_command(command: Command, arguments: argparse.Namespace) -> int:
+def run_command(command: Subcommand, arguments: argparse.Namespace) -> int:
     """Import the function of a command and run it; returns the exit status."""
     module, _, name = command.function.partition(":")
     outcome: int | Coroutine[Any, Any, int] = getattr(import_module(module), name)(arguments)

@@ -178,6 +178,7 @@ def test_no_except_is_bare():
 #: Where tests may sleep, and why; the programs below these folders measure time and may as well.
 MEASURING = ("tests/benchmarks/", "tests/siege/")
 PAUSES = {
+    "tests/chaos/people.py": "people who renew their presence",
     "tests/support/waiting.py": "the one place that polls",
     "tests/process/test_output.py": "a reader of the log that is slow",
     "tests/streams/consumer_program.py": "work that takes a moment",

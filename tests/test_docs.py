@@ -396,7 +396,7 @@ PROMISES = {
 
 def test_every_promise_is_shown_by_the_tests_that_are_marked_with_it():
     """The page names the modules that show a promise, and these say so themselves (`pytest.mark.promise`)."""
-    marked = {number: set() for number in range(1, 6)}
+    marked = {number: set() for number in PROMISES}
     for path in (ROOT / "tests").rglob("test_*.py"):
         marks = re.search(r"^pytestmark = .*?(?=^\S|\Z)", path.read_text(), re.MULTILINE | re.DOTALL)
         for number in re.findall(r"\.promise\((\d)\)", marks[0] if marks else ""):

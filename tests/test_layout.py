@@ -198,6 +198,7 @@ PURE_ELSEWHERE = {
     "router/conversations/retry.py": "which requests the client may repeat",
     "router/sandbox/indexes.py": "containers of the sandbox's memory",
     "router/sandbox/v2/grouping.py": "a rule of the API, not of ours",
+    "router/simulator/entry_text.py": "what `simulate` and `dev` print of an entry",
     "router/simulator/kinds.py": "the table of what `simulate` can send",
     "router/streams/delivery.py": "what a consumer is given and answers",
 }

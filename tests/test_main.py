@@ -21,6 +21,7 @@ NAMES = {
     "groups",
     "repartition",
     "quarantine",
+    "explain",
     "explain-signature",
     "schemas",
 }

@@ -15,7 +15,7 @@ _PAGE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Utterance:
+class HistoryText:
     """A text that was said: when (the API's text), by which participant, and from which address or identity."""
 
     created_at: str | None
@@ -24,21 +24,21 @@ class Utterance:
     text: str
 
 
-async def read_history(api: Api, conversation_id: str, most: int) -> list[Utterance]:
+async def read_history(api: Api, conversation_id: str, most: int) -> list[HistoryText]:
     """Return the newest `most` texts of a conversation, oldest first; one request per 1,000 communications.
 
     Raises ApiError.
     """
-    found: list[Utterance] = []
+    found: list[HistoryText] = []
     if is_classic(conversation_id):
         async for message in api.classic.list_messages(conversation_id, service_sid=api.account.classic_service_sid):
             if message.body:
-                found.append(Utterance(message.date_created, message.participant_sid, message.author, message.body))
+                found.append(HistoryText(message.date_created, message.participant_sid, message.author, message.body))
             if len(found) == most:  # the newest come first
                 break
         return found[::-1]
     async for one in api.v2.list_communications(conversation_id, page_size=_PAGE):
         text, author = (one.content or {}).get("text"), one.author
         if isinstance(text, str) and text and author is not None:
-            found.append(Utterance(one.created_at, author.participant_id, author.address or None, text))
+            found.append(HistoryText(one.created_at, author.participant_id, author.address or None, text))
     return sorted(found, key=lambda one: one.created_at or "")[-most:]

@@ -44,7 +44,7 @@ _TRIES: Final = 20
 #: Seconds for which the id of a command is remembered.
 COMMAND_LIFE: Final = 2 * 86_400
 #: A revision above all others: of a conversation whose ledger is gone.
-_LAST: Final = 2**53
+_LAST: Final = 1 << 53
 
 
 class RacesLostError(Exception):

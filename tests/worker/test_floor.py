@@ -16,6 +16,8 @@ from tests.core.builders import CONVERSATION, make_conversation
 from tests.support.accounts import ACCOUNT
 from tests.worker.floor_place import PEOPLE, Place, ask, hold
 
+pytestmark = pytest.mark.promise(6)
+
 
 @pytest.fixture
 def place(redis):
@@ -368,3 +370,25 @@ async def test_a_message_while_an_agent_is_looked_for(place, monkeypatch):
     monkeypatch.setattr(place.desk, "settle", interrupted)
     await ask(place)
     assert (await place.types())[-1] == "offer.made"
+
+
+async def test_an_older_presence_that_comes_again(place):
+    """The process that had it died before XACK; who has gone home since stays away."""
+    await place.announce()
+    place.now += 1
+    await place.send("agent.offline", agent="dana")
+    place.now -= 1
+    await place.send("agent.available", agent="dana", life=86_400)
+    place.now += 2
+    await ask(place)
+    assert "offer.made" not in await place.types()
+    await place.send("agent.available", agent="dana")
+    await place.loop.round()
+    assert (await place.types())[-1] == "offer.made"
+
+
+async def test_an_offer_of_another_account(place):
+    """The offer's id says which it is; a command that contradicts it is wrong."""
+    verdict = await place.send("offer.accept", offer=f"{ACCOUNT}/{CONVERSATION}/x.1", agent="dana", account="AC0")
+    assert isinstance(verdict, Poison)
+    assert "account" in verdict.reason

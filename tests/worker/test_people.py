@@ -12,6 +12,8 @@ from router.streams.delivery import Done
 from router.worker.people import Actions
 from tests.worker.floor_place import Place
 
+pytestmark = pytest.mark.promise(7)
+
 
 class Desk:
     """A worker whose commands reach the sandbox, and a conversation that dana holds in epoch 1."""

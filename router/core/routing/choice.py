@@ -52,7 +52,7 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class AgentChoice:
     """The chosen agent, None if nobody is eligible; `reasons` why each of the others was not."""
 
     agent: str | None
@@ -77,7 +77,7 @@ def objection(need: Need, agent: AgentState, now: int) -> str | None:
     return next((why for holds, why in objections if holds), None)
 
 
-def choose(need: Need, agents: tuple[AgentState, ...], now: int) -> Choice:
+def choose(need: Need, agents: tuple[AgentState, ...], now: int) -> AgentChoice:
     """Return the agent to be asked first."""
     reasons = {one.identity: why for one in agents if (why := objection(need, one, now)) is not None}
     eligible = [one for one in agents if one.identity not in reasons]
@@ -87,4 +87,4 @@ def choose(need: Need, agents: tuple[AgentState, ...], now: int) -> Choice:
         share = one.load * 1000 // one.capacity
         return (one.identity in need.missed, not is_last, share, one.idle_since, one.identity)
 
-    return Choice(min(eligible, key=rank).identity if eligible else None, reasons)
+    return AgentChoice(min(eligible, key=rank).identity if eligible else None, reasons)

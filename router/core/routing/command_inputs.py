@@ -12,7 +12,7 @@ from router.core.routing.commands import (
     ReleaseConversation,
     RequestHandoff,
     Say,
-    Transfer,
+    TransferConversation,
 )
 from router.core.routing.holding import HandoffRequest, Why
 from router.core.routing.inputs import AcceptOffer, AskForPerson, DeclineOffer, ReleaseFloor
@@ -74,7 +74,7 @@ def _release(_: _Situation, data: ReleaseConversation) -> Input:
     return ReleaseFloor(data.agent, data.epoch, data.note)
 
 
-def _transfer(at: _Situation, data: Transfer) -> Input | Why:
+def _transfer(at: _Situation, data: TransferConversation) -> Input | Why:
     if (refused := check_holder(at.holding, data.agent, data.epoch)) is not None:
         return refused
     request = HandoffRequest(
@@ -99,7 +99,7 @@ _INPUTS: Final[dict[type[CommandData], Callable[[_Situation, Any], Input | Why |
     RequestHandoff: _ask,
     OfferCommand: _answer,
     ReleaseConversation: _release,
-    Transfer: _transfer,
+    TransferConversation: _transfer,
     Say: _check,
     Finish: _check,
 }
@@ -120,7 +120,7 @@ def _unknown(command: Command, holding: Holding, team: Team) -> Why | None:
     if isinstance(data, RequestHandoff):
         agents.append(data.agent)
         queue, skills = data.queue, data.skills
-    if isinstance(data, Transfer):
+    if isinstance(data, TransferConversation):
         agents.append(data.to.agent)
         queue, skills = data.to.queue, data.to.skills
     if any(one is not None and one not in team.members for one in agents):

@@ -32,7 +32,7 @@ _MAX_ID: Final = 255
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=_MAX_ID)]
 Skills = Annotated[tuple[Name, ...], Field(max_length=50)]
-Epoch = Annotated[int, Field(ge=0, le=2**53)]
+Epoch = Annotated[int, Field(ge=0, le=1 << 53)]
 
 
 class CommandData(BaseModel):
@@ -105,7 +105,7 @@ class TransferTo(BaseModel):
     skills: Annotated[Skills, Field(strict=False)] = ()
 
 
-class Transfer(HolderCommand):
+class TransferConversation(HolderCommand):
     """`conversation.transfer`."""
 
     to: TransferTo
@@ -131,7 +131,7 @@ COMMANDS: Final[dict[str, type[CommandData]]] = {
     "offer.decline": OfferCommand,
     "conversation.say": Say,
     "conversation.release": ReleaseConversation,
-    "conversation.transfer": Transfer,
+    "conversation.transfer": TransferConversation,
     "conversation.finish": Finish,
     "agent.available": PresenceCommand,
     "agent.away": PresenceCommand,

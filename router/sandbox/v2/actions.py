@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Address, Channel
 from router.sandbox.errors import invalid, not_found
-from router.sandbox.v2.communications import Utterance, party, record_communication, touch_communication
+from router.sandbox.v2.communications import SandboxUtterance, party, record_communication, touch_communication
 from router.sandbox.v2.records import ActionRecord
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ KEEP_ACTIONS: Final = 1_000
 
 def create_action(
     state: SandboxState, conversation: ConversationRecord, body: NewAction
-) -> tuple[ActionRecord, Utterance]:
+) -> tuple[ActionRecord, SandboxUtterance]:
     """Accept an action, which the caller completes later with the utterance. Raises RefusalError (400)."""
     moment = state.clock.moment()
     message_sid = f"SM{state.entropy.getrandbits(128):032x}"
@@ -45,7 +45,7 @@ def create_action(
 
 
 def complete_action(
-    state: SandboxState, conversation: ConversationRecord, action: ActionRecord, utterance: Utterance
+    state: SandboxState, conversation: ConversationRecord, action: ActionRecord, utterance: SandboxUtterance
 ) -> None:
     """Complete or fail an action; does nothing if its conversation was deleted or reset meanwhile."""
     if state.conversations.get(conversation.id) is not conversation:
@@ -74,14 +74,14 @@ def find_action(conversation: ConversationRecord, action_id: str) -> ActionRecor
 
 def _utterance(
     state: SandboxState, conversation: ConversationRecord, payload: ActionPayload, message_sid: str
-) -> Utterance:
+) -> SandboxUtterance:
     content: Wire = {"type": "TEXT", "text": payload.content.text or ""}
     recipients = tuple(
         _end(state, conversation, each, f"payload.to[{number}]") | {"deliveryStatus": "INITIATED"}
         for number, each in enumerate(payload.to)
     )
     author = _end(state, conversation, payload.sender, "payload.from")
-    return Utterance(author, recipients, content, channel_id=message_sid, resource_id=message_sid)
+    return SandboxUtterance(author, recipients, content, channel_id=message_sid, resource_id=message_sid)
 
 
 def _end(state: SandboxState, conversation: ConversationRecord, body: ActionPartyBody, field: str) -> Wire:

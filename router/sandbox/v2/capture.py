@@ -17,7 +17,7 @@ from router.core.addresses import Address, Channel
 from router.core.resources import AGENT_TYPES, ParticipantAddress, ParticipantType
 from router.sandbox.bodies import Body, Text
 from router.sandbox.v2.bodies import AddressBody, InlineParticipant
-from router.sandbox.v2.communications import Utterance, party, record_communication
+from router.sandbox.v2.communications import SandboxUtterance, party, record_communication
 from router.sandbox.v2.configurations import find_by_id_or_name
 from router.sandbox.v2.conversations import new_conversation, open_conversation
 from router.sandbox.v2.grouping import NO_ANCHORS, GroupingMember, keys_of
@@ -162,7 +162,7 @@ def _holders(
 def _record(state: SandboxState, conversation: ConversationRecord, body: CaptureBody) -> CommunicationRecord:
     kind = "TRANSCRIPTION" if body.channel == Channel.VOICE else "TEXT"
     recipient = party(state, conversation, body.channel.value, body.to) | {"deliveryStatus": "DELIVERED"}
-    utterance = Utterance(
+    utterance = SandboxUtterance(
         author=party(state, conversation, body.channel.value, body.sender),
         recipients=(recipient,),
         content={"type": kind, "text": body.body},

@@ -27,7 +27,7 @@ KEEP_ABSENT: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Utterance:
+class SandboxUtterance:
     """The content of a communication to record; `author` and `recipients` are in wire form."""
 
     author: Wire
@@ -49,7 +49,7 @@ def create_communication(
     content: Wire = {"type": body.content.type, "text": body.content.text}
     if body.content.transcription is not None:
         content["transcription"] = body.content.transcription.model_dump(by_alias=True, exclude_unset=True)
-    utterance = Utterance(
+    utterance = SandboxUtterance(
         author=_party(state, conversation, body.author, "author"),
         recipients=recipients,
         content=content,
@@ -61,7 +61,7 @@ def create_communication(
 
 
 def record_communication(
-    state: SandboxState, conversation: ConversationRecord, utterance: Utterance, *, by_api: bool = True
+    state: SandboxState, conversation: ConversationRecord, utterance: SandboxUtterance, *, by_api: bool = True
 ) -> CommunicationRecord:
     """Record a communication or, if its resource id is known, update it."""
     known = conversation.communications.get(conversation.resources.get(utterance.resource_id or "", ""))

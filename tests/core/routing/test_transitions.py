@@ -39,6 +39,7 @@ from router.core.routing.inputs import (
 from router.core.routing.queues import Fallback
 from router.core.routing.transitions import FOREIGN, TABLE, Floor, Stage, floor_of, stage_of, take
 
+pytestmark = pytest.mark.promise(6)
 AI = Holder(target=Target.AI_AGENT)
 QUEUE = Holder(target=Target.HUMAN_AGENT)
 RING = 20_000
