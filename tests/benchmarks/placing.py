@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 #: the usual 500 make 1,000 agents and 50,000 conversations.
 FEW, SHORT = 10, 100
 MANY, LONG = 2, 100
-#: Skills, of which each agent has one and each conversation needs one.
-SKILLS: Final = tuple(f"skill-{number}" for number in range(8))
+#: Skills, of which each agent has one and each conversation needs one: as many as agents of the small desk, so that as
+#: many conversations need each as are taken.
+SKILLS: Final = tuple(f"skill-{number}" for number in range(FEW))
 #: Conversations that end at the same time, as the worker's window would have it.
 TOGETHER: Final = FEW
 #: Operations at the same time where they are many.
