@@ -5,9 +5,8 @@ core.addresses.mask, and never pass bodies or secrets. Lines of libraries are wr
 takes a system call, which costs twice as much as making the line: `log_soon` and `lines_together` share one among many.
 `EVENTS` lists every event name with its meaning; a test compares it with the code.
 
-A log that cannot be written changes nothing for the work: nothing here raises. The lines are dropped and counted, and
-reported in a line of their own once one can be written (`log.dropped`). That no reader is waited for either is the
-job of the stream (router.process.output).
+A log that cannot be written changes nothing for the work: nothing here raises. The lines are dropped, counted, and
+reported once one can be written (`log.dropped`). The stream waits for no reader (router.process.output).
 """
 
 from __future__ import annotations
@@ -61,6 +60,7 @@ EVENTS: Final = {
     "floor.failed": "a deadline or an end of presence could not be handled yet: the reason; it is tried again",
     "command": "one command: type, id, conversation, epoch, and its result, done, repeated or the refusal",
     "command.sent": "the API has done what a command of an agent asked for: its conversation, agent and result",
+    "failing.failed": "what a handler does before an entry is given up has failed; it is given up all the same",
     "event.dead": "an event was given up and became a dead letter",
     "consumed": "one entry of a participants stream: the consumer's result, milliseconds",
     "background.failed": "a handler's background task failed; it is restarted",

@@ -101,6 +101,8 @@ class Commander:
         account_id = data.account or self._accounts[0]
         if isinstance(data, OfferCommand) and data.home is not None:
             account_id = data.home[0]
+            if data.account not in {None, account_id}:
+                raise UnusableError(f"{command.type}: account: is not that of the offer")
         if account_id not in self._accounts:
             raise UnusableError(f"{command.type}: account: {account_id[:40]} is not configured here")
         if isinstance(data, PresenceCommand):
@@ -164,15 +166,16 @@ class Commander:
     async def _note_presence(self, command: Command, data: PresenceCommand, delivery: Delivery) -> Verdict:
         """Note who is available, away or offline: until the life of the command is over, from when it was sent."""
         # An entry's time may be ahead of now if the clock of Redis was set back: its ids never go back.
-        until = min(_time_of(delivery) // 1000, self._floor.now) + data.life * 1000
+        sent_at = _time_of(delivery) // 1000
+        until = min(sent_at, self._floor.now) + data.life * 1000
         member = self._team().members.get(data.agent)
         if member is None and not await self._desk.keep(data.agent, until):
             raise UnusableError(f"{command.type}: agent: '{data.agent[:80]}' is not in the roster")
         if command.type == "agent.offline":
-            await self._desk.leave(data.agent)
+            await self._desk.leave(data.agent, sent_at=sent_at)
         elif member is not None:
             card = card_of(member, data.skills, data.channels)
-            await self._desk.arrive(card, until, is_away=command.type == "agent.away")
+            await self._desk.arrive(card, until, is_away=command.type == "agent.away", sent_at=sent_at)
         self._wake()
         self._count(command, "done")
         return Done()

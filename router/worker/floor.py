@@ -191,19 +191,18 @@ class FloorPath:
             if given is None:
                 await self._plan(ledger, holding, answer, revision)
                 return
-            ledger = await self._store.read_whole(account_id, conversation_id)
-            if ledger.revision != revision:  # perhaps by what the customer said: the floor may be the same
-                holding, revision = holding_of(ledger), ledger.revision
-                continue
+            ledger = ledger.again()  # not read: the commit tells whether somebody has changed it
             cause = self._own_cause(type(given).__name__, conversation_id)
             step = ledger.take_floor(holding, given, cause)
             if step.refused is not None:
                 return
             self._note(ledger, step, given, cause, **await self._looked_for(holding, answer))
             ledger.wake_at = self.now + TIMER_LEASE
-            if not await self._commit(ledger):
-                return
-            holding, revision = step.holding, _revision(ledger)
+            if await self._commit(ledger):
+                holding, revision = step.holding, _revision(ledger)
+            else:  # changed, perhaps by what the customer said: the floor may be the same
+                ledger = await self._store.read_whole(account_id, conversation_id)
+                holding, revision = holding_of(ledger), ledger.revision
 
     async def _ask_desk(self, name: str, revision: int, holding: Holding) -> Settled:
         """Make the desk agree; somebody who is present, but no longer in the roster, gets nothing new."""

@@ -17,6 +17,7 @@ from router.core.routing.holding import Why
 from router.core.routing.wishes import cards_to_enroll, channel_of
 from router.logs import log
 from router.process.apis import make_limits, make_replication
+from router.streams.client.gathering import make_gathering_client
 from router.streams.consuming.consumer import StreamConsumer
 from router.streams.delivery import Done, Later, StreamRef
 from router.streams.store.desk import Desk
@@ -155,8 +156,9 @@ class People:
 def make_people(settings: Settings, redis: Redis, *, store: Store, apis: Apis, clock: RedisClock, team: Team) -> People:
     """Return the part of a worker that serves people."""
     keys = settings.keys
-    desk = Desk(redis, keys, clock=clock.milliseconds)
-    timers = Timers(redis, keys, clock=clock.milliseconds)
+    gathering = make_gathering_client(redis)
+    desk = Desk(gathering, keys, clock=clock.milliseconds)
+    timers = Timers(gathering, keys, clock=clock.milliseconds)
     effects = Effects(redis, keys, COMMANDER, make_replication(settings))
     people = PersonActions(
         apis=apis, joiners=Joiners(apis, store), api_ahead=lambda account_id: apis.ahead_of(account_id, clock)

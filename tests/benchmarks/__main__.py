@@ -18,7 +18,9 @@ import orjson
 
 from tests.benchmarks.customers import CUSTOMERS
 from tests.benchmarks.frame import BenchmarkError, Measurement, Scale, measure
+from tests.benchmarks.handoffs import HANDOFFS
 from tests.benchmarks.latency import LATENCY
+from tests.benchmarks.placing import PLACING
 from tests.benchmarks.processes import GENERATOR, pin, shared_cores
 from tests.benchmarks.receiver import RECEIVER
 from tests.benchmarks.report import machine, render
@@ -34,7 +36,18 @@ if TYPE_CHECKING:
 
     from tests.benchmarks.frame import Report
 
-MEASUREMENTS: Final[tuple[Measurement, ...]] = (RECEIVER, RECEIVERS, WORKER, WORKERS, CUSTOMERS, WHOLE, LATENCY, START)
+MEASUREMENTS: Final[tuple[Measurement, ...]] = (
+    RECEIVER,
+    RECEIVERS,
+    WORKER,
+    WORKERS,
+    CUSTOMERS,
+    WHOLE,
+    LATENCY,
+    HANDOFFS,
+    PLACING,
+    START,
+)
 QUICK: Final = Scale(rounds=2, seconds=0.5)
 
 

@@ -248,6 +248,26 @@ async def test_the_closing_frees_the_agent(place):
     assert (await place.last("command.refused")).why == "conversation-closed"
 
 
+async def test_whoever_waits_is_asked_as_soon_as_a_closing_makes_room(place):
+    """Two people have room for four conversations; the fifth waits in line until one of the four closes."""
+    names = [f"conv_{number}" for number in range(5)]
+    for agent in PEOPLE:
+        await place.send("agent.available", agent=agent, life=600)
+    for name in names:
+        await place.announce(Target.HUMAN_AGENT, name)
+        await place.loop.round()
+    made = await place.told(Target.HUMAN_AGENT, "offer.made")
+    assert [one.data.conversation.id for one in made] == names[:4]
+    assert list((await place.desk.look())[1]) == [f"{ACCOUNT} {names[4]}"]
+    ledger = await place.store.read_whole(ACCOUNT, names[0])
+    ledger.take_conversation(make_conversation(names[0], status="CLOSED"), Version(5, 5), place.cause())
+    assert await place.store.commit([ledger]) == [True]
+    for _ in range(2):  # the first round makes the room
+        await place.later(1)
+    *_, fifth = await place.told(Target.HUMAN_AGENT, "offer.made")
+    assert (fifth.data.conversation.id, fifth.data.agent) == (names[4], made[0].data.agent)
+
+
 async def test_two_accept_at_once(place):
     """One of them has it; the other is told."""
     await place.announce()
@@ -370,3 +390,25 @@ async def test_a_message_while_an_agent_is_looked_for(place, monkeypatch):
     monkeypatch.setattr(place.desk, "settle", interrupted)
     await ask(place)
     assert (await place.types())[-1] == "offer.made"
+
+
+async def test_an_older_presence_that_comes_again(place):
+    """The process that had it died before XACK; who has gone home since stays away."""
+    await place.announce()
+    place.now += 1
+    await place.send("agent.offline", agent="dana")
+    place.now -= 1
+    await place.send("agent.available", agent="dana", life=86_400)
+    place.now += 2
+    await ask(place)
+    assert "offer.made" not in await place.types()
+    await place.send("agent.available", agent="dana")
+    await place.loop.round()
+    assert (await place.types())[-1] == "offer.made"
+
+
+async def test_an_offer_of_another_account(place):
+    """The offer's id says which it is; a command that contradicts it is wrong."""
+    verdict = await place.send("offer.accept", offer=f"{ACCOUNT}/{CONVERSATION}/x.1", agent="dana", account="AC0")
+    assert isinstance(verdict, Poison)
+    assert "account" in verdict.reason

@@ -255,6 +255,11 @@ class Ledger(LedgerFields):
         """Add an entry for the holder; `fields` are those of its model beyond EntryData."""
         self.entries.append(self._draft(model.type, cause, fields, subject=subject, distinction=distinction))
 
+    def again(self) -> Ledger:
+        """Return the ledger as it is after its commit, without reading it."""
+        rev = str(self.revision + bool(self.is_committed and self.changes))
+        return Ledger(self.namespace, self.account_id, self.conversation_id, self.fields | {"rev": rev}, self.known)
+
     def take_floor(self, holding: Holding, given: Input, cause: Cause) -> Step:
         """Apply an input to the floor that `holding_of` gave; publish what happened, unless it is refused."""
         step, told = take_input(self, holding, given)

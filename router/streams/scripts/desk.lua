@@ -1,9 +1,9 @@
 -- The desk: who is present, with how much room, and which conversations wait. The rule is core/routing/choice.py.
 -- KEYS: the beginning of the desk's keys, which are in partition 0; the partition's fence.
 -- ARGV: the partition's fence value (number of partitions), operation, now in ms, then by operation:
---   present    identity, card as JSON {name, capacity, skills, channels or null, wrap in ms}, ms until which it holds, '1' if away
+--   present    identity, when they told it, card as JSON {name, capacity, skills, channels or null, wrap in ms}, ms until which it holds, '1' if away
 --   enroll     cards as JSON, ms until which they hold   people of the roster, for queues that assign without asking
---   leave      identity                              presence ends now
+--   leave      identity, when they told it           presence ends now
 --   settle     conversation, revision, wish as JSON     (see below)
 --   round      limit, lease in ms                    what is due by now: ends wrap-ups; returns agents whose presence has
 --                                                    ended, each with its conversations, conversations that got an agent
@@ -269,8 +269,20 @@ local function note_card(identity, fresh, till, away, enrolled)
   serve(identity)
 end
 
-function operations.present(identity, card, till, away)
-  call('HSET', SEEN, identity, now)
+-- Note when somebody told their presence. Returns false if they have told something newer: a process died before it
+-- acknowledged the older one, which came again.
+local function is_news(identity, sent)
+  if tonumber(call('HGET', SEEN, identity) or '0') > tonumber(sent) then
+    return false
+  end
+  call('HSET', SEEN, identity, sent)
+  return true
+end
+
+function operations.present(identity, sent, card, till, away)
+  if not is_news(identity, sent) then
+    return call('ZCARD', PLACED)
+  end
   note_card(identity, cjson.decode(card), till, away == '1', nil)
   return call('ZCARD', PLACED)
 end
@@ -306,9 +318,8 @@ function operations.keep(identity, till)
   return 1
 end
 
-function operations.leave(identity)
-  call('HSET', SEEN, identity, now)
-  local agent = get(AGENTS, identity)
+function operations.leave(identity, sent)
+  local agent = is_news(identity, sent) and get(AGENTS, identity)
   if not agent then
     return 0
   end

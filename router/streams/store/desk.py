@@ -63,10 +63,14 @@ class Desk:
         self._keys = keys
         self._clock = clock
 
-    async def arrive(self, card: AgentCard, until: int, *, is_away: bool = False) -> int:
-        """Note an agent's presence until `until` (ms); returns the number of conversations that wait to be offered."""
-        away = "1" if is_away else ""
-        return int(await self._run("present", card.identity, orjson.dumps(_show_card(card)), until, away))
+    async def arrive(self, card: AgentCard, until: int, *, is_away: bool = False, sent_at: int | None = None) -> int:
+        """Note an agent's presence until `until` (ms); returns the number of conversations that wait to be offered.
+
+        What was sent (ms, now) before the agent's latest presence changes nothing.
+        """
+        shown, away = orjson.dumps(_show_card(card)), "1" if is_away else ""
+        sent = self._clock() if sent_at is None else sent_at
+        return int(await self._run("present", card.identity, sent, shown, until, away))
 
     async def enroll(self, cards: Iterable[AgentCard]) -> int:
         """Note people who tell no presence, and get what queues assign without asking; replaces those noted before.
@@ -80,9 +84,9 @@ class Desk:
         """Extend the presence of an agent who is no longer listed, and has conversations; returns whether they have."""
         return bool(await self._run("keep", identity, until))
 
-    async def leave(self, identity: str) -> None:
-        """End an agent's presence."""
-        await self._run("leave", identity)
+    async def leave(self, identity: str, *, sent_at: int | None = None) -> None:
+        """End an agent's presence, unless it was told after `sent_at` (ms, now)."""
+        await self._run("leave", identity, self._clock() if sent_at is None else sent_at)
 
     async def settle(self, conversation: str, revision: int, wish: Wish) -> Settled:
         """Make the desk agree with a conversation at a revision of its ledger."""
