@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _HEADER: Final = re.compile(r"\s*\[\[?\s*([\w\"'-][^\[\],]*?)\s*\]\]?\s*(#.*)?$")
 
 #: Whole numbers are below this, and not below its negative.
-_LIMIT: Final = 2**63
+_LIMIT: Final = 1 << 63
 
 
 def _name(header: re.Match[str]) -> str:

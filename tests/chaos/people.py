@@ -54,7 +54,7 @@ class People:
         """Write a command until Redis has it; after an outage it may be there twice."""
         document = {"specversion": "1.0", "id": command_id, "source": "/people", "type": f"command.{kind}"}
         fields = {"type": kind, "id": command_id, "command": orjson.dumps(document | {"data": data})}
-        while True:
+        while not self._timeline.is_over:
             try:
                 await self._redis.xadd(Keys().commands(0), fields)
             except (RedisError, OSError):
@@ -63,15 +63,15 @@ class People:
                 return
 
     async def _be_there(self) -> None:
-        while True:
+        while not self._timeline.is_over:
             self._signs += 1
             for name in HUMAN_AGENTS:
                 if self.is_calm or name != self._away:
                     await self.command("agent.available", f"sign-{self._signs}-{name}", agent=name, life=LIFE)
-            await asyncio.sleep(SIGN_EVERY)
+            await self._timeline.pause(SIGN_EVERY)
 
     async def _go_away(self) -> None:
-        while not self.is_calm:
+        while not (self.is_calm or self._timeline.is_over):
             await self._timeline.pause(LOSS_EVERY)
             self._away = self._chance.choice(HUMAN_AGENTS)
             self.losses += 1
@@ -80,7 +80,7 @@ class People:
 
     async def _answer(self) -> None:
         stream, position = Keys().participants(0, Target.HUMAN_AGENT), "0-0"
-        while True:
+        while not self._timeline.is_over:
             rows: Any = None
             with suppress(RedisError, OSError):
                 rows = await self._redis.xread({stream: position}, count=500, block=500)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
+import orjson
 import pytest
 
+from router.core.keys import Keys
 from router.dev.demo import SERVICE_DESK
 from router.streams.client.connection import connect
 from tests.deployments.test_closing import Customer
@@ -59,21 +62,32 @@ def test_a_deleted_conversation_gives_its_customer_the_next_one(tmp_path):
             person = Customer(dev, deployment, 3, recipient=SERVICE_DESK)
             await asyncio.gather(robot.write(), person.write())
             await until(lambda: is_answered_last(robot, 1))
-            await until(lambda: is_joined(person, 1))
+            await until(lambda: is_taken(person, 1), pause=0.25)
             await deployment.until_idle()
             for customer in (robot, person):
                 (old,) = await customer.conversations()
                 await deployment.sandbox.ask("DELETE", f"/v2/Conversations/{old['id']}")
             await asyncio.gather(robot.write(), person.write())
             await until(lambda: is_answered_last(robot, 1), 20)
-            await until(lambda: is_joined(person, 1), 60)
+            await until(lambda: is_taken(person, 1), 60, pause=0.25)
         await redis.aclose()
 
     with running_dev(tmp_path, ROUTER_AI_AGENT_REPLY=ANSWERING["ROUTER_AI_AGENT_REPLY"]) as dev:
         asyncio.run(write(dev))
 
 
-async def is_joined(customer, number):
-    """Tell whether a person has joined the last of so many conversations that there are."""
+async def is_taken(customer, number):
+    """Accept what is offered, and tell whether a person has joined the last of so many conversations that there are."""
+    redis, commands = customer.deployment.redis, Keys().commands(0)
+    await redis.xadd(commands, command_of("agent.available", f"come-{time.monotonic_ns()}", agent="dana"))
+    for entry in await customer.deployment.published():
+        if entry["type"] == "offer.made":
+            offer = entry["data"]["offer"]["id"]
+            await redis.xadd(commands, command_of("offer.accept", f"accept-{offer}", offer=offer, agent="dana"))
     found = await customer.conversations()
     return len(found) == number and any(one["type"] == "HUMAN_AGENT" for one in found[-1]["participants"])
+
+
+def command_of(kind, command_id, **data):
+    document = {"specversion": "1.0", "id": command_id, "source": "/test", "type": f"command.{kind}", "data": data}
+    return {"type": kind, "id": command_id, "command": orjson.dumps(document)}

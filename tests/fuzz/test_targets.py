@@ -41,6 +41,7 @@ def test_every_module_that_reads_from_outside_is_fuzzed():
     elsewhere = {
         "router.core.accounts": "splits settings of the operator",
         "router.core.ledger.marker": "reads what the ledger wrote",
+        "router.core.ledger.turns": "reads what the ledger wrote",
         "router.core.routing.holding": "reads what the ledger wrote",
         "router.core.routing.journal": "reads what the worker wrote",
         "router.core.ids": "makes ids, and reads texts of the API, which `answer` fuzzes",

@@ -248,6 +248,26 @@ async def test_the_closing_frees_the_agent(place):
     assert (await place.last("command.refused")).why == "conversation-closed"
 
 
+async def test_whoever_waits_is_asked_as_soon_as_a_closing_makes_room(place):
+    """Two people have room for four conversations; the fifth waits in line until one of the four closes."""
+    names = [f"conv_{number}" for number in range(5)]
+    for agent in PEOPLE:
+        await place.send("agent.available", agent=agent, life=600)
+    for name in names:
+        await place.announce(Target.HUMAN_AGENT, name)
+        await place.loop.round()
+    made = await place.told(Target.HUMAN_AGENT, "offer.made")
+    assert [one.data.conversation.id for one in made] == names[:4]
+    assert list((await place.desk.look())[1]) == [f"{ACCOUNT} {names[4]}"]
+    ledger = await place.store.read_whole(ACCOUNT, names[0])
+    ledger.take_conversation(make_conversation(names[0], status="CLOSED"), Version(5, 5), place.cause())
+    assert await place.store.commit([ledger]) == [True]
+    for _ in range(2):  # the first round makes the room
+        await place.later(1)
+    *_, fifth = await place.told(Target.HUMAN_AGENT, "offer.made")
+    assert (fifth.data.conversation.id, fifth.data.agent) == (names[4], made[0].data.agent)
+
+
 async def test_two_accept_at_once(place):
     """One of them has it; the other is told."""
     await place.announce()
