@@ -28,6 +28,7 @@ from tests.support.accounts import ACCOUNT
 from tests.support.policies import PLAIN
 from tests.worker.floor_place import Place
 
+pytestmark = pytest.mark.promise(8)
 QUIET, MOST = 1500, 8000
 #: A policy with one burst, of the default.
 BURSTS = f"{PLAIN}\n[default.burst]\nquiet = 1.5\nmost = 8\n"

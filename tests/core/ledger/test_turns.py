@@ -28,6 +28,7 @@ from router.core.routing.inputs import AddForeign
 from tests.core.builders import CUSTOMER, make_cause, make_conversation, make_message, make_participant
 from tests.core.committed import CommittedState
 
+pytestmark = pytest.mark.promise(8)
 OTHER_CUSTOMER = Address("SMS", "+14155550102")
 #: ms between two rounds of the worker's loop.
 INTERVAL = 250
