@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from router.core.routing.transitions import Step
 
 #: Agents that a line has: of more it has the number only.
-MAX_AGENTS: Final = 50
+MAX_AGENTS: Final = 20
 
 
 class JournalAgent(BaseModel):
