@@ -114,7 +114,7 @@ def test_demo_runs_in_an_empty_folder(run, tmp_path):
     done = run("participant-router", "dev", "--once", "--port", "0", "--sandbox-port", "0")
     assert done.returncode == 0, done.stdout
     joined = [line for line in done.stdout.splitlines() if line.startswith("participant.joined")]
-    assert len(joined) == 10, done.stdout
+    assert len(joined) == 11, done.stdout
     assert any("VOICE" in line for line in joined)
     assert "taken by human-agent, because: service-desk" in done.stdout
 

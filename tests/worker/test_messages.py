@@ -127,8 +127,9 @@ async def test_a_rule_for_people_uses_their_stream(make_harness):
     """A rule for human agents publishes to their stream, and our side is created as AGENT."""
     harness = await make_harness(policy=PLAIN + DESK_RULE)
     await harness.settle(harness.sms(to=DESK))
-    (entry,) = await harness.entries(Target.HUMAN_AGENT)
+    entry, requested = await harness.entries(Target.HUMAN_AGENT)
     assert (entry.data.target, entry.data.reason) == ("human-agent", "service-desk (recipient)")
+    assert (requested.type, requested.data.request.reason) == ("handoff.requested", entry.data.reason)
     assert await harness.entries(Target.AI_AGENT) == []
     (conversation,) = await harness.conversations()
     assert {one["type"] for one in conversation["participants"]} == {"CUSTOMER", "AGENT"}
@@ -151,7 +152,7 @@ async def test_a_second_participant_gets_the_holder(make_harness):
     body = {"type": "CUSTOMER", "addresses": [{"channel": "EMAIL", "address": "ana@example.com"}]}
     second = await harness.api("POST", f"/v2/Conversations/{conversation['id']}/Participants", body)
     assert await harness.settle(harness.callback("PARTICIPANT_ADDED", second)) == [Result.JOINED]
-    first, other = await harness.entries()
+    first, _, other = await harness.entries()
     assert (first.data.target, other.data.target) == ("human-agent", "human-agent")
     assert other.data.reason == first.data.reason
 
