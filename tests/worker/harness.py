@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from router.conversations import Transport
 from router.core.accounts import Account
-from router.core.entries import CommunicationData, Entry, read_entry
+from router.core.entries import CommunicationData, Entry, HandoffData, read_entry
 from router.core.events import SourceName
 from router.core.keys import RESOLVER, Keys, Target
 from router.core.signing.form import NO_FORM, parse_form
@@ -232,8 +232,12 @@ class WorkerHarness:
     # --- entries -------------------------------------------------------------------------------------------------
 
     async def entries(self, target: Target | None = None) -> list[Entry]:
-        """Return the entries about participants and conversations, in order, for one target or for all."""
-        return [entry for entry in await self.published(target) if entry.type != CommunicationData.type]
+        """Return the entries about participants and conversations, in order, for one target or for all.
+
+        Those about communications and handoffs are left out.
+        """
+        others = CommunicationData | HandoffData
+        return [entry for entry in await self.published(target) if not isinstance(entry.data, others)]
 
     async def communications(self) -> list[Entry]:
         """Return the communication.received entries, in order."""

@@ -127,7 +127,7 @@ async def test_a_rule_for_people_uses_their_stream(make_harness):
     """A rule for human agents publishes to their stream, and our side is created as AGENT."""
     harness = await make_harness(policy=PLAIN + DESK_RULE)
     await harness.settle(harness.sms(to=DESK))
-    entry, requested = await harness.entries(Target.HUMAN_AGENT)
+    entry, *_, requested = await harness.published(Target.HUMAN_AGENT)
     assert (entry.data.target, entry.data.reason) == ("human-agent", "service-desk (recipient)")
     assert (requested.type, requested.data.request.reason) == ("handoff.requested", entry.data.reason)
     assert await harness.entries(Target.AI_AGENT) == []
@@ -152,7 +152,7 @@ async def test_a_second_participant_gets_the_holder(make_harness):
     body = {"type": "CUSTOMER", "addresses": [{"channel": "EMAIL", "address": "ana@example.com"}]}
     second = await harness.api("POST", f"/v2/Conversations/{conversation['id']}/Participants", body)
     assert await harness.settle(harness.callback("PARTICIPANT_ADDED", second)) == [Result.JOINED]
-    first, _, other = await harness.entries()
+    first, other = await harness.entries()
     assert (first.data.target, other.data.target) == ("human-agent", "human-agent")
     assert other.data.reason == first.data.reason
 
