@@ -30,8 +30,10 @@ def one_of_each(keys: Keys) -> list[str]:
     return [make(*(given.get(name, "x") for name in inspect.signature(make).parameters)) for make in makers]
 
 
+#: Kinds of keys that are named and never made.
+NEVER = frozenset({"probe"})
 #: All kinds that there are.
-KINDS = frozenset(kind_of(key) for key in one_of_each(Keys())) | {kind_of(progress(Keys().inbound(0), "x"))}
+KINDS = (frozenset(kind_of(key) for key in one_of_each(Keys())) | {kind_of(progress(Keys().inbound(0), "x"))}) - NEVER
 
 
 async def problems_of(redis: Redis) -> list[str]:
