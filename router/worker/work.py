@@ -12,6 +12,7 @@ from router.core.formats import FIRST, FORMAT, INBOUND_ENTRY
 from router.core.judging.kinds import KINDS
 from router.core.judging.summary import summarize
 from router.core.judging.work import Work
+from router.core.printable import masked_key
 from router.inbound.sources import normalize
 from router.logs import log
 from router.streams.store.repeats import GONE
@@ -107,7 +108,7 @@ def facts_of(delivery: Delivery) -> dict[str, str | None]:
     channel, *address = subject_of(delivery).split("|")
     return {
         "source": delivery.text("source"),
-        "key": delivery.text("key"),
+        "key": masked_key(delivery.text("key")),
         "channel": channel if address else None,
         "address": mask(address[0]) if address else None,
         "conversation": channel if not address and channel.startswith(_CONVERSATIONS) else None,
