@@ -62,7 +62,7 @@ def masked(text: str, *, has_ids: bool = True) -> str:
 
 def masked_key(key: str) -> str:
     """Mask the phone numbers and mailboxes in an idempotency key: an id that a webhook made up may hold one."""
-    return masked(key) if "+" in key or "@" in key else key  # nearly no key has one
+    return masked(key) if "+" in key or "@" in key else key
 
 
 def _masked_word(word: str) -> str:

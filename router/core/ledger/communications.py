@@ -97,7 +97,7 @@ def from_message(message: MessageReceived, *, is_certain: bool = True, is_again:
         is_certain=is_certain,
         person=message.person,
         aliases=message.aliases,
-        shared=() if is_again else shared_by(message),
+        shared=() if message.name is None or is_again else shared_by(message),
     )
 
 
