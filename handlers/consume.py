@@ -53,7 +53,7 @@ def lane_of(delivery: Delivery) -> str:
 
 
 def facts_of(delivery: Delivery) -> dict[str, Any]:
-    """Return what log lines say of an entry that waits or fails: type, conversation, customer and message, masked."""
+    """Return the log fields of an entry that waits or fails: type, conversation, customer and message, masked."""
     event = orjson.loads(delivery.fields[b"event"])
     data = event["data"]
     customer = data.get("participant") or {}

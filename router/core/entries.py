@@ -221,10 +221,10 @@ def show_customer(
 
     `keys` are those of further addresses of a WhatsApp user, which may be the ids that `person` lacks.
     """
-    own, parent = person.external_user_id, person.parent_external_user_id
     if address is None:
         address = Address("", "")
-    elif address.channel == Channel.WHATSAPP:
+    own, parent = person.external_user_id, person.parent_external_user_id
+    if address.channel == Channel.WHATSAPP:
         ids = [read_user_id(one.channel, one.value) or "" for one in (address, *map(from_key, keys))]
         own = own or next((one for one in ids if one and ".ENT." not in one), None)
         parent = parent or next((one for one in ids if ".ENT." in one), None)

@@ -172,7 +172,7 @@ class Content:
 
 @value
 class Person:
-    """Who a customer is, besides the address: ids and names that the channel tells, None where it does not.
+    """A customer's ids and names besides the address; None where the channel does not give them.
 
     `external_user_id` identifies a WhatsApp user, whose phone may be hidden, and `parent_external_user_id` the same
     user for all businesses of a group. `username` and `profile_name` are chosen by the user.

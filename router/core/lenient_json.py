@@ -25,7 +25,7 @@ _WORD: Final = 1 << 63
 
 
 def load_json(loads: Callable[[bytes | str], Any], text: bytes | str) -> Any:
-    """Return what the parser `loads` makes of JSON, with U+FFFD for each broken character.
+    """Parse JSON with `loads`, and put U+FFFD in the place of each broken character.
 
     Raises what `loads` raises, a ValueError, if the text is not JSON.
     """

@@ -138,7 +138,9 @@ def _recipient(address: Address | None) -> str | None:
     """Return our address as rules write it: a number may come without its plus, too."""
     if address is None:
         return None
-    return with_plus(address.canonical) if address.channel in PHONE_CHANNELS else address.canonical
+    canonical = address.canonical
+    has_plus = canonical.startswith("+") or address.channel not in PHONE_CHANNELS
+    return canonical if has_plus else with_plus(canonical)
 
 
 #: The conditions of a rule: the word in routing.toml, the attribute, and how to read the fact.

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping, Sequence
 
 #: Fields that are passed on, characters of a field's name, and bytes of all names and values together.
 MAX_FIELDS: Final = 64
@@ -24,12 +24,20 @@ class ProviderFields(NamedTuple):
 NO_FIELDS: Final = ProviderFields()
 
 
-def bound_texts(texts: Mapping[str, str], names: Collection[str]) -> ProviderFields:
-    """Return those of the `texts` that have these names, as `bound_fields` does; nearly always all fit at once."""
-    ordered = sorted(names)
+def room_for(ordered: Sequence[str]) -> int:
+    """Return the characters that the values of fields with these names may have for all to fit; below 0: never."""
+    if len(ordered) > MAX_FIELDS or max(map(len, ordered), default=0) > MAX_NAME:
+        return -1
+    return MAX_BYTES // 4 - len("".join(ordered))  # a character has at most 4 bytes
+
+
+def bound_texts(texts: Mapping[str, str], ordered: Sequence[str], room: int) -> ProviderFields:
+    """Return those of the `texts` that have these sorted names, as `bound_fields` does.
+
+    `room` is that of the names; nearly always all fit at once.
+    """
     values = list(map(texts.__getitem__, ordered))
-    is_small = len("".join(values)) + len("".join(ordered)) <= MAX_BYTES // 4  # characters, of at most 4 bytes
-    if is_small and "" not in values and len(values) <= MAX_FIELDS and max(map(len, ordered), default=0) <= MAX_NAME:
+    if len("".join(values)) <= room and "" not in values:
         return ProviderFields(tuple(zip(ordered, values, strict=True)))
     return bound_fields(dict(zip(ordered, values, strict=True)))
 

@@ -47,6 +47,7 @@ def _read(text: str) -> int | None:
     return micros
 
 
+@lru_cache(maxsize=8)  # an entry has the same time twice: 22 of the 5,100 steps of a known customer's message
 def to_text(micros: int) -> str:
     """Format `micros` as ISO 8601 in UTC with three fraction digits, as Twilio's callbacks do."""
     seconds, fraction = divmod(micros, 1_000_000)

@@ -8,6 +8,7 @@ Parameters: https://www.twilio.com/docs/messaging/guides/webhook-request#paramet
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -15,15 +16,17 @@ import orjson
 from router.core.events import Choice, Content, Location, Medium, Referral
 from router.core.lenient_json import load_json
 from router.core.opt_outs import LONGEST_KEYWORD, find_opt_out
-from router.core.provider_fields import bound_texts
+from router.core.provider_fields import bound_fields, bound_texts, room_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from router.core.addresses import Address
 
 #: Attachments of one message that are passed on; Twilio accepts ten.
 _MAX_MEDIA: Final = 20
+#: Parameters of a message for which what follows from their names is remembered.
+_MAX_NAMES: Final = 64
 #: Digits of NumMedia that are read.
 _MAX_DIGITS: Final = 9
 #: Characters of each text besides that of the message.
@@ -88,9 +91,9 @@ def read_content(params: Mapping[str, str], recipient: Address) -> Content:
     text = params.get("Body", "")
     opt_out = _opt_out(params, text, recipient) if len(text) <= LONGEST_KEYWORD or "OptOutType" in params else None
     media = () if params.get("NumMedia") == "0" else tuple(_media(params))
-    rest = params.keys() - _ELSEWHERE
-    if rest.isdisjoint(_SPECIAL):
-        return Content(text, media=media, opt_out=opt_out, provider=bound_texts(params, rest))
+    rest, ordered, room = _names(tuple(params)) if len(params) <= _MAX_NAMES else _sort(params)
+    if ordered is not None:
+        return Content(text, media=media, opt_out=opt_out, provider=bound_texts(params, ordered, room))
     taken = {name for name in rest if _MEDIUM.fullmatch(name)} | {"OriginalRepliedMessageSid", "OptOutType"}
     location = _location(params, taken) if "Latitude" in rest else None
     choice = None if rest.isdisjoint(_CHOICE) else _choice(params, taken)
@@ -105,8 +108,22 @@ def read_content(params: Mapping[str, str], recipient: Address) -> Content:
         in_reply_to=_short(params, "OriginalRepliedMessageSid"),
         referral=referral,
         opt_out=opt_out,
-        provider=bound_texts(params, rest - taken),
+        provider=bound_fields({name: params[name] for name in rest - taken}),
     )
+
+
+def _sort(names: Iterable[str]) -> tuple[frozenset[str], tuple[str, ...] | None, int]:
+    """Return the parameters without a field of ours; sorted, with their room, if the message is text and media only."""
+    rest = frozenset(names) - _ELSEWHERE
+    if not rest.isdisjoint(_SPECIAL):
+        return rest, None, 0
+    ordered = tuple(sorted(rest))
+    return rest, ordered, room_for(ordered)
+
+
+#: Twilio sends the same parameters with message after message; what it remembers is at most 4 MiB. Gain: 38 of the
+#: 5,100 steps of a known customer's.
+_names: Final = lru_cache(maxsize=64)(_sort)
 
 
 def _media(params: Mapping[str, str], prefix: str = "") -> Iterator[Medium]:

@@ -97,8 +97,10 @@ def identify(form: Form, *, default_account: str) -> Identity:
 
 def _require_ends(params: Mapping[str, str]) -> str:
     """Return the sender; raises UnreadableError naming the missing parameters."""
-    sender = read_sender(params)
-    if not (sender.strip() and params.get("To", "").strip() and params.get("MessageSid", "").strip()):
+    sender = params.get("From", "")
+    if not sender.startswith("+"):  # rarely
+        sender = read_sender(params)
+    if "" in map(str.strip, (sender, params.get("To", ""), params.get("MessageSid", ""))):
         require({**params, "From": sender}, "From", "To", "MessageSid")
     return sender
 
@@ -127,7 +129,7 @@ def normalize(entry: InboundEntry) -> Event:
         return Disregarded(cause, entry.account_id, f"{_OUTGOING}: {status}")
     customer, recipient = _parse_ends(sender, params["To"])
     person = read_person(params, customer)
-    aliases = aliases_of(person, customer) if person is not STRANGER else ()
+    aliases = () if person is STRANGER else aliases_of(person, customer)
     return MessageReceived(
         cause=cause,
         account_id=entry.account_id,

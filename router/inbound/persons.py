@@ -31,8 +31,6 @@ _MAX_ID: Final = 256
 def read_sender(params: Mapping[str, str]) -> str:
     """Return the sender of a message as its channel writes it: `From`, or the id of a user without a phone."""
     sender = params.get("From", "")
-    if sender.startswith("+"):  # nearly always
-        return sender
     if sender.strip().lower() not in {"", _PREFIX}:
         return sender
     found = (canonicalize(Channel.WHATSAPP, params.get(name, "")) for name in (ID, PARENT))

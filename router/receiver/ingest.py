@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from router import metrics
 from router.core.errors import AccountError, NotDurableError, WebhookError
 from router.core.events import SourceName
-from router.core.printable import masked
+from router.core.printable import masked, masked_key
 from router.core.signing.twilio import base_urls
 from router.inbound.sources import SOURCES
 from router.logs import describe, log_soon
@@ -133,7 +133,7 @@ class Ingest:
                 status=status,
                 result=result,
                 **why,
-                key=key,
+                key=key and masked_key(key),
                 ms=round((time.perf_counter() - begun) * 1000, 2),
             )
 

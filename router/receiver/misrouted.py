@@ -146,7 +146,7 @@ def without_prefix(raw_path: bytes, base: str) -> bytes:
 
 
 def route_fault(method: str, raw_path: bytes, source: Source, base: str) -> str | None:
-    """Return what is wrong with method and path of a webhook for `source` and what to do; None if it has a route.
+    """Describe the fault in method or path of a webhook for `source`, and its remedy; None if it has a route.
 
     `base` is from base_urls.
     """

@@ -12,6 +12,7 @@ from router.core.formats import FIRST, FORMAT, INBOUND_ENTRY
 from router.core.judging.kinds import KINDS
 from router.core.judging.summary import summarize
 from router.core.judging.work import Work
+from router.core.printable import masked_key
 from router.inbound.sources import normalize
 from router.logs import log
 from router.streams.store.repeats import GONE
@@ -107,7 +108,7 @@ def facts_of(delivery: Delivery) -> dict[str, str | None]:
     channel, *address = subject_of(delivery).split("|")
     return {
         "source": delivery.text("source"),
-        "key": delivery.text("key"),
+        "key": masked_key(delivery.text("key")),
         "channel": channel if address else None,
         "address": mask(address[0]) if address else None,
         "conversation": channel if not address and channel.startswith(_CONVERSATIONS) else None,
@@ -121,16 +122,17 @@ def read_inbound(delivery: Delivery, bodies: Mapping[bytes, bytes]) -> InboundEn
     """
     if delivery.fields.get(_FORMAT, _FIRST) not in _READABLE:
         raise INBOUND_ENTRY.error(delivery.text(FORMAT))
-    received_at = delivery.fields.get(b"received_at", b"")
+    read = delivery.fields.get  # not Delivery.text: 40 of the 5,000 steps of a known customer's message
+    received_at = read(b"received_at", b"")
     is_time = received_at.isdigit() and len(received_at) <= _LONGEST_TIME
     return InboundEntry(
         entry_id=delivery.entry_id,
-        source=delivery.text("source"),
-        account_id=delivery.text("account"),
-        key=delivery.text("key"),
-        subject=delivery.text("subject"),
+        source=read(b"source", b"").decode("utf-8", "backslashreplace"),
+        account_id=read(b"account", b"").decode("utf-8", "backslashreplace"),
+        key=read(b"key", b"").decode("utf-8", "backslashreplace"),
+        subject=read(b"subject", b"").decode("utf-8", "backslashreplace"),
         received_at=int(received_at) if is_time else 0,
-        body=delivery.fields.get(b"body", b""),
+        body=read(b"body", b""),
         is_redelivered=delivery.is_redelivered,
         shared=bodies.get(delivery.fields[SHARED], b"") if SHARED in delivery.fields else None,
         gone=delivery.text(GONE.decode()) if GONE in delivery.fields else "",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.printable import masked, visible, visible_json
+from router.core.printable import masked, masked_key, visible, visible_json
 
 HARMFUL = [
     ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
@@ -137,3 +137,19 @@ def test_a_text_without_ids_shows_no_number_at_all():
     assert masked("no such user 15551230001", has_ids=False) == "no such user 1555***01"
     assert masked("+15551230001", has_ids=False) == "+155***01"
     assert masked("HTTP 404, code 20404", has_ids=False) == "HTTP 404, code 20404"
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("AC1:messaging:SM1", "AC1:messaging:SM1"),
+        ("AC1:voice:CA\x1b[31m=+15557650001:ringing", "AC1:voice:CA\x1b[31m=+155***01:ringing"),
+        ("AC1:voice:eva@example.com:ringing", None),
+    ],
+)
+def test_keys_of_ids_that_a_webhook_made_up(key, shown):
+    """A usual key is shown as it is; one with a number or a mailbox in it, without that."""
+    found = masked_key(key)
+    assert found == (shown or found)
+    assert "15557650001" not in found
+    assert "eva@example.com" not in found

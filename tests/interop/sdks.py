@@ -28,13 +28,15 @@ from typing import TYPE_CHECKING, Any
 from router.sandbox import create_app
 from router.sandbox.middlewares import PUBLIC
 from tests.harness.sandbox import make_options
-from tests.interop.sdk_steps import Step, steps
+from tests.interop.sdk_steps import steps
 from tests.interop.sdk_types import check_object, compare, differ, is_kept, read_types, snake
 from tests.support.accounts import ACCOUNT, KEY, SECRET, SERVICE
 from tests.support.source import ROOT, SHIPPED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.interop.sdk_step import Step
 
 PYPI, NPM = "twilio==9.13.0", "twilio@6.3.1"
 _HERE = Path(__file__).parent

@@ -36,7 +36,7 @@ WHOLE = {"createdAt": "2026-01-01T12:00:00Z", "count": 1, "addresses": [{"channe
 
 
 def test_every_operation_of_the_sandbox_has_a_call():
-    """A new public route of the sandbox needs a step in tests/interop/sdk_steps.py."""
+    """A new public route of the sandbox needs a step in tests/interop/sdk_v2_steps.py or sdk_classic_steps.py."""
     assert set(offered()) - {step.route for step in steps()} == set()
 
 

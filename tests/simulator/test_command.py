@@ -159,7 +159,8 @@ async def test_a_mail_parsed_or_raw_is_the_same(run, tmp_path):
     """The same mail parsed and raw is a duplicate; --new is another mail of the same participant."""
     (tmp_path / "bill.pdf").write_bytes(b"%PDF")
     letter = ("email", "--from", "eva@example.com", "--subject", "S", "--body", "B")
-    status, output = await run(*letter, "--attachment", str(tmp_path / "bill.pdf"))
+    letter += ("--attachment", str(tmp_path / "bill.pdf"))
+    status, output = await run(*letter)
     assert (status, "participant.joined" in output, "EMAIL" in output) == (0, True, True), output
     assert "eva@example.com" not in output  # masked
     status, output = await run(*letter, "--raw")

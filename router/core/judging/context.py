@@ -105,8 +105,10 @@ def make_fact(
 def _address_of(participant: Participant, call_sid: str | None) -> Address | None:
     """Return the address at which a participant is in a call, else its first one."""
     own = participant.addresses
-    found = next((one for one in own if call_sid and one.channel_id == call_sid), own[0] if own else None)
-    return found.as_address() if found else None
+    if not own:
+        return None
+    found = next((one for one in own if one.channel_id == call_sid), own[0]) if call_sid else own[0]
+    return found.as_address()
 
 
 def facts_of(

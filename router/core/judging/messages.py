@@ -66,7 +66,7 @@ def apply(context: Context, work: Work[MessageReceived]) -> Outcome | None:
 
 def apply_confirmed(context: Context, work: Work[MessageReceived], route: Route, ledger: Ledger) -> Outcome | None:
     """Publish the message if its sender is announced in the conversation that the API has just confirmed as open."""
-    if _find_sender(work.event, ledger) is None:
+    if find_announced(ledger, work.event.customer, work.event.aliases) is None:
         return None
     return _apply_open(context, work, route, ledger, is_certain=True)
 
@@ -148,13 +148,6 @@ def _as_led(work: Work[MessageReceived]) -> MessageReceived:
     return replace(work.event, customer=work.lead) if work.lead is not None else work.event
 
 
-def _find_sender(message: MessageReceived, ledger: Ledger) -> str | None:
-    """Return the participant announced at one of the sender's addresses."""
-    if not message.aliases:
-        return ledger.announced_at(message.customer)
-    return find_announced(ledger, (message.customer, *message.aliases))
-
-
 def _lead_of(ledger: Ledger, participant_id: str, customer: Address) -> Address:
     """Return the address over WhatsApp at which a participant was announced, as the API writes it; else `customer`."""
     marker = ledger.marker(participant_id)
@@ -171,7 +164,7 @@ def _apply_open(
     Not `is_certain`: that the conversation is open is trusted, not known.
     """
     message = work.event
-    if (sender := _find_sender(message, ledger)) is not None:
+    if (sender := find_announced(ledger, message.customer, message.aliases)) is not None:
         # Nearly all messages have no further members and need no decision.
         if message.others and not _are_settled(context, work, ledger):
             return None

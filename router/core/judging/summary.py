@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from router.core.addresses import mask
 from router.core.entries import ClosedData, CommunicationData
+from router.core.printable import masked_key
 
 if TYPE_CHECKING:
     from router.core.judging.work import AnyWork
@@ -16,7 +17,7 @@ def summarize(work: AnyWork, outcome: Outcome) -> dict[str, Any]:
     """Return the fields of the log line, the customer's address masked."""
     entry, ledger, published = work.entry, work.ledger, work.published
     customer = work.event.customer if work.kind.has_customer else None
-    last = published[-1] if published else None
+    last, key = published[-1] if published else None, entry.key
     return {
         "source": entry.source,
         "type": work.event.cause.event_type,
@@ -27,7 +28,7 @@ def summarize(work: AnyWork, outcome: Outcome) -> dict[str, Any]:
         "participant": last.subject if last is not None and last.type != ClosedData.type else None,
         "target": ledger.fields.get("target") if ledger else None,
         "communication": _communication(work),
-        "key": entry.key,
+        "key": masked_key(key) if "+" in key or "@" in key else key,
     }
 
 

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from router.core.ledger.fields import LedgerFields
 
 
-def find_announced(ledger: LedgerFields, addresses: Iterable[Address]) -> str | None:
-    """Return the id of the participant announced at the first of a customer's addresses where one is.
+def find_announced(ledger: LedgerFields, customer: Address, aliases: Iterable[Address] = ()) -> str | None:
+    """Return the id of the participant announced at a customer's address, else at the first alias where one is.
 
     Raises FieldNotReadError.
     """
-    found = (ledger.announced_at(address) for address in addresses)
-    return next((one for one in found if one is not None), None)
+    found = ledger.announced_at(customer)
+    if found is not None or not aliases:  # nearly always
+        return found
+    others = (ledger.announced_at(alias) for alias in aliases)
+    return next((one for one in others if one is not None), None)
 
 
 def learn_aliases(ledger: LedgerFields, participant_id: str, addresses: Iterable[Address]) -> bool:

@@ -97,7 +97,7 @@ def from_message(message: MessageReceived, *, is_certain: bool = True, is_again:
         is_certain=is_certain,
         person=message.person,
         aliases=message.aliases,
-        shared=() if is_again else shared_by(message),
+        shared=() if message.name is None or is_again else shared_by(message),
     )
 
 
@@ -174,7 +174,7 @@ def find_author(ledger: Ledger, fact: CommunicationFact) -> str | None:
         return fact.author_id
     if marker is not None and (marker.is_ours or marker.type in AGENT_TYPES):
         return None
-    return find_announced(ledger, (fact.author, *fact.aliases))
+    return find_announced(ledger, fact.author, fact.aliases)
 
 
 def take_communication(ledger: Ledger, fact: CommunicationFact, *, text_limit: int) -> bool:

@@ -142,8 +142,8 @@ class CommitCalls:
         if claim is None:
             args += (0, "", 0)
             return
-        args += (claim.life, Hearing.CERTAIN if claim.is_certain else Hearing.ON_TRUST)
-        args.append(len(claim.names) + len(claim.shared))
+        hearing = Hearing.CERTAIN if claim.is_certain else Hearing.ON_TRUST
+        args += (claim.life, hearing, len(claim.names) + len(claim.shared))
         for name in claim.names:
             keys.append(self._keys.communication(ledger.account_id, ledger.conversation_id, name))
             args.append(len(keys))

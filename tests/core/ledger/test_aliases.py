@@ -39,7 +39,7 @@ def test_an_alias_is_learned_once(state):
     assert learn(state, PHONE, USER)
     assert announced(state, USER) == "p1"
     assert not learn(state, USER, PHONE)
-    assert find_announced(state.open(), [OTHER_USER, USER]) == "p1"
+    assert find_announced(state.open(), OTHER_USER, [USER]) == "p1"
 
 
 def test_nobody_else_is_announced_at_an_alias(state):

@@ -1,6 +1,8 @@
-"""Builds the bodies that Inbound Parse posts, with any fields and file parts."""
+"""Builds the bodies that Inbound Parse posts, with any fields and file parts, and reads them."""
 
 import json
+
+from router.inbound.email.inbound_parse import MailReader
 
 BOUNDARY = "xYzZY"
 CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
@@ -54,3 +56,17 @@ def make_fields(**changes):
 def make_body(*more, **changes):
     """Return the body of a parsed mail, with further parts after its fields."""
     return join(*(part(name, value) for name, value in make_fields(**changes).items()), *more)
+
+
+def read_all(*chunks):
+    """Return the mails of a webhook."""
+    reader = MailReader(CONTENT_TYPE)
+    for chunk in chunks:
+        reader.feed(chunk)
+    return reader.finish()
+
+
+def read(*chunks):
+    """Return the only mail of a webhook."""
+    (mail,) = read_all(*chunks)
+    return mail
