@@ -75,5 +75,5 @@ def make_human_agent(ports: Ports) -> Handler:
     """Let the person who holds a conversation join it."""
     joiners = Joiners(ports.apis, ports.store)
     people = PersonActions(apis=ports.apis, joiners=joiners)
-    agents = HumanAgents(people=people, joiners=joiners, team=load_team(ports.settings.config_dir))
+    agents = HumanAgents(people=people, joiners=joiners, team=load_team(ports.settings.config_dir, needs_people=True))
     return Handler(agents.reactions)

@@ -80,10 +80,14 @@ def read_team(roster: str, routing: str, *, origins: tuple[str, str] = (ROSTER, 
     return _make_team(_read_agents(roster, origins[0], problems), routing, origins[1], problems)
 
 
-def load_team(config_dir: Path) -> Team:
-    """Return the people and queues of a configuration folder; raises SettingsError with all problems."""
+def load_team(config_dir: Path, *, needs_people: bool = False) -> Team:
+    """Return the people and queues of a configuration folder; raises SettingsError with all problems.
+
+    A folder without roster.toml has no people, as a router needs none; with `needs_people` that is a problem, too.
+    """
     problems: list[str] = []
-    agents = _read_agents(*_read_file(config_dir / ROSTER, problems), problems)
+    has_people = needs_people or (config_dir / ROSTER).exists()
+    agents = _read_agents(*_read_file(config_dir / ROSTER, problems), problems) if has_people else []
     text, origin = _read_file(config_dir / ROUTING, problems)
     return _make_team(agents, text, origin, problems)
 
@@ -155,6 +159,8 @@ def _read_queues(text: str | None, origin: str, problems: list[str]) -> tuple[li
 
 def _too_large(lines: TomlLines, people: PeopleTable, agents: list[AgentTable]) -> list[str]:
     """Return a problem for each channel on which a conversation takes more units than anybody has."""
+    if not agents:
+        return []
     most = max(one.capacity for one in agents)
     for channel, units in people.units.items():
         if units is not None and units > most:

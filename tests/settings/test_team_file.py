@@ -403,7 +403,7 @@ def test_all_problems_of_both_files_are_reported_at_once():
 def test_missing_files_are_named_with_the_way_to_get_them(tmp_path):
     """And the mistakes of the other one are reported with them."""
     with pytest.raises(SettingsError) as caught:
-        load_team(tmp_path)
+        load_team(tmp_path, needs_people=True)
     assert [bool(re.search(r"(roster|routing)\.toml: .*init", one)) for one in caught.value.problems] == [True, True]
     (tmp_path / "roster.toml").write_text("x = 1\n" + DANA)
     with pytest.raises(SettingsError) as caught:
@@ -411,6 +411,13 @@ def test_missing_files_are_named_with_the_way_to_get_them(tmp_path):
     wrong, missing = caught.value.problems
     assert missing.startswith(f"{tmp_path / 'routing.toml'}: ")
     assert wrong == f"{tmp_path / 'roster.toml'}:1: unknown table or key 'x' (known: agent)"
+
+
+def test_a_folder_without_a_roster_has_no_people(tmp_path):
+    """A router of AI agents alone needs no roster; its queues are read all the same."""
+    (tmp_path / "routing.toml").write_text(QUEUE + "[people]\nunits = { SMS = 3 }\n")
+    team = load_team(tmp_path)
+    assert (team.members, list(team.queues)) == ({}, ["desk"])
 
 
 VALUES = st.sampled_from(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def check_team(settings: Settings, policy: Policy | None) -> tuple[list[Finding], Team]:
     """Return the findings, and the team, empty if it has mistakes; `policy` None: it has mistakes."""
     try:
-        team = load_team(settings.config_dir)
+        team = load_team(settings.config_dir, needs_people=True)
     except SettingsError as error:
         roster = str(settings.config_dir / ROSTER)
         return [

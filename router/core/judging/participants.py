@@ -12,7 +12,7 @@ from router.core.events import Change
 from router.core.judging.added_agents import note_arrival, note_departure
 from router.core.judging.context import facts_of, make_fact, note_our_side, note_surroundings
 from router.core.ledger.calls import calls_of
-from router.core.ledger.marker import Outcome, Result, fields_for
+from router.core.ledger.marker import HOLDING_FIELD, Outcome, Result, fields_for
 from router.core.resolution.messages import fetch_surroundings
 from router.core.resources import AGENT_TYPES, ParticipantType
 
@@ -29,7 +29,8 @@ def fields(_: AccountRules, work: Work[ParticipantReported]) -> Needed:
     """Return the conversation and the ledger fields that the event needs."""
     participant = work.event.participant
     addresses = [one.as_address() for one in participant.addresses]
-    return participant.conversation_id, fields_for([participant.id], addresses, calls_of(participant))
+    floor = [HOLDING_FIELD] if participant.type in AGENT_TYPES else []
+    return participant.conversation_id, [*fields_for([participant.id], addresses, calls_of(participant)), *floor]
 
 
 def apply(context: Context, work: Work[ParticipantReported]) -> Outcome | None:
