@@ -179,7 +179,7 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
         consumer = make_consumer(settings, redis, resolver)
         trimmer = make_trimmer(settings, redis, clock)
         people = make_people(settings, redis, store=resolver.store, apis=apis, clock=clock, team=team)
-        async with consumer.running(), people.running(consumer):
+        async with people.running(consumer):
             consumer.run_beside(trimmer.run(), "trim")
             consumer.run_beside(clock.run(redis), "clock")
             if recent is not None:

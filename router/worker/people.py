@@ -139,9 +139,9 @@ class People:
 
     @contextlib.asynccontextmanager
     async def running(self, beside: StreamConsumer) -> AsyncIterator[None]:
-        """Serve people while the block runs; `beside` fails if this does."""
+        """Consume with `beside`, and serve people, while the block runs; `beside` fails if the commander does."""
         await self._desk.enroll(cards_to_enroll(self._team))
-        async with self._commander.running():
+        async with beside.running(self._commander):
             self._commander.run_beside(self._loop.run(), "floor")
             beside.run_beside(self._watch(), "commander")
             try:

@@ -1,7 +1,7 @@
 """Starting and stopping the project for tests: one implementation of each part.
 
     processes.py         a process with a log of its own: start, wait until it is up, stop, kill
-    fork_server.py       the same for many short-lived processes, in a fraction of the time
+    fork_server.py       the same in a fraction of the time: forks of one program that has imported the project
     redis_server.py      a Redis server that a test may stall, kill and start again
     redis_topologies.py  several servers: a primary with a replica, Sentinels, a Cluster
     sandbox.py           the sandbox within this process, and a client of its API

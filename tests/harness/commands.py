@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import subprocess
 import sys
+import tempfile
 from typing import TYPE_CHECKING
 
-from tests.support.source import ROOT
+from tests.harness.fork_server import fork_process
 from tests.support.waiting import deadline
 
 if TYPE_CHECKING:
@@ -21,16 +20,11 @@ async def run_command(*arguments: str, environment: Mapping[str, str | None]) ->
     It inherits this process's environment, changed by `environment`; None removes a variable.
     """
     variables = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "router",
-        *arguments,
-        cwd=ROOT,
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    async with deadline(60):
-        output, _ = await process.communicate()
-    return process.returncode, output.decode()
+    with tempfile.TemporaryFile() as output:
+        process = await fork_process("router", *arguments, environment=variables, output=output, error=output)
+        async with deadline(60):
+            status = await process.wait()
+        output.seek(0)
+        text = output.read().decode()
+    sys.stdout.write(text)  # pytest shows it if the test fails, and has its log lines checked
+    return status, text

@@ -1,180 +1,235 @@
 """Processes of the project in a fraction of the time: a program that has imported it forks for each one.
 
-`python -m tests.harness.fork_server` reads one JSON object a line, {"arguments", "environment", "output"}, and forks a
-process that runs these arguments as `python -m` would, in a session and with an environment and an output of its own.
-It answers {"pid"} for each, and {"pid", "status"} as each ends. When its input ends it kills what is left.
+`python -m tests.harness.fork_server PATH` listens on a Unix socket. Each connection asks for one process, with one line
+of JSON {"module", "arguments", "environment"} and the file descriptors of its standard output and error. It is forked,
+runs as `python -m` would, in a session of its own, and the connection gets {"pid"}, and {"status"} once it has ended.
+When standard input ends, what is left is killed. A test run has one such program for each of its processes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import importlib
 import json
 import os
+import pkgutil
 import random
+import runpy
 import selectors
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
+import threading
 import traceback
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
-import handlers.__main__
-import handlers.app
-import router.__main__
-import router.receiver.serve
-import router.worker.app  # with the composition roots everything is imported before the first fork
-from tests.harness.processes import ProcessHandle
-from tests.support.source import ROOT, SHIPPED
+from tests.support.source import ROOT
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
-MAINS = {"router": router.__main__.main, "handlers": handlers.__main__.main}
-
-
-class ForkServer:
-    """Starts processes, with their logs in `directory`; an async context manager, which leaves none behind."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._children: dict[int, ForkedProcess] = {}
-        self._requests: list[asyncio.Future[int]] = []
-
-    async def __aenter__(self) -> Self:
-        self._program = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            __name__,
-            cwd=ROOT,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,  # a signal to all of us must not end it before its children
-        )
-        self._listening = asyncio.create_task(self._listen())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._program.stdin.close()
-        await self._listening
-        await self._program.wait()
-
-    async def start(self, *arguments: str, **environment: str) -> ProcessHandle:
-        """Start `python -m ARGUMENTS` with this environment and no other setting."""
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._requests.append(answer)
-        output = self._directory / f"{len(self._requests)}-{arguments[-1]}.log"
-        output.touch()
-        given = {"PATH": os.environ["PATH"], "ROUTER_CONFIG_DIR": str(SHIPPED)} | environment
-        given.setdefault("ROUTER_SPOOL_DIR", str(self._directory / "spool"))
-        request = {"arguments": arguments, "environment": given, "output": str(output)}
-        self._program.stdin.write(json.dumps(request).encode() + b"\n")
-        return ProcessHandle(self._children[await answer], output)
-
-    async def _listen(self) -> None:
-        waiting = iter(self._requests)
-        while line := await self._program.stdout.readline():
-            answer = json.loads(line)
-            if "status" in answer:
-                self._children[answer["pid"]].end(answer["status"])
-            else:
-                self._children[answer["pid"]] = ForkedProcess(answer["pid"])
-                next(waiting).set_result(answer["pid"])
+#: The most bytes of a request: a line with an environment.
+_MOST = 1 << 20
+#: Descriptors above those of standard input, output and error that a new process closes.
+_OPEN_FILES = range(3, 4096)
+_PACKAGES = ("router", "handlers")
 
 
 class ForkedProcess:
     """A process that is no child of this one, with the interface of asyncio's own."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, connection: socket.socket) -> None:
         self.pid = pid
-        self.returncode: int | None = None
-        self._ended = asyncio.Event()
+        self._status: int | None = None
+        self._connection = connection
+        self._waiting = asyncio.Lock()
 
-    def end(self, status: int) -> None:
-        """Note that it has ended."""
-        self.returncode = status
-        self._ended.set()
+    def __del__(self) -> None:
+        self._connection.close()
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status (the negative number of the signal that killed it), None while it runs."""
+        if self._status is None:
+            try:
+                self._end(self._connection.recv(_MOST))
+            except BlockingIOError:
+                return None
+        return self._status
 
     def send_signal(self, number: int) -> None:
+        """Send a signal; ProcessLookupError if it has ended."""
         if self.returncode is not None:
             raise ProcessLookupError(self.pid)  # its id may be another process' by now
         os.kill(self.pid, number)
 
     async def wait(self) -> int:
-        await self._ended.wait()
-        return self.returncode
+        """Return its exit status once it has ended."""
+        async with self._waiting:
+            if self._status is None:
+                self._end(await asyncio.get_running_loop().sock_recv(self._connection, _MOST))
+        return self._status
+
+    def _end(self, answer: bytes) -> None:
+        self._status = json.loads(answer)["status"]
+        self._connection.close()
 
 
-def _serve() -> None:
-    """Fork for each line of standard input, report on standard output; it has one thread, so that it may fork."""
+async def fork_process(
+    module: str, *arguments: str, environment: Mapping[str, str], output: IO[Any], error: IO[Any]
+) -> ForkedProcess:
+    """Start `python -m MODULE ARGUMENTS` with this environment and no other variable, and nothing to read."""
+    path = await asyncio.to_thread(_Server.find)
+    request = json.dumps({"module": module, "arguments": arguments, "environment": dict(environment)})
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(path)
+    socket.send_fds(connection, [request.encode() + b"\n"], [output.fileno(), error.fileno()])
+    connection.setblocking(False)
+    answer = await asyncio.get_running_loop().sock_recv(connection, _MOST)
+    return ForkedProcess(json.loads(answer)["pid"], connection)
+
+
+def can_fork(environment: Mapping[str, str]) -> bool:
+    """Return whether a process is forked: in the suite, unless a variable is for Python itself, which reads it once."""
+    return "PYTEST_VERSION" in os.environ and not any(name.startswith("PYTHON") for name in environment)
+
+
+class _Server:
+    """The program that forks for this process: started with the first process, ended with this one."""
+
+    _lock = threading.Lock()
+    _path: str | None = None
+
+    @classmethod
+    def find(cls) -> str:
+        """Return the path of its socket."""
+        with cls._lock:
+            if cls._path is None:
+                folder = tempfile.TemporaryDirectory(prefix="forks-")
+                path = str(Path(folder.name) / "socket")
+                program = subprocess.Popen(
+                    [sys.executable, "-m", __name__, path],
+                    cwd=ROOT,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    start_new_session=True,  # a signal to all of us must not end it before its children
+                )
+                assert program.stdout.readline(), "the fork server did not start"
+                atexit.register(cls._end, program, folder)
+                cls._path = path
+            return cls._path
+
+    @staticmethod
+    def _end(program: subprocess.Popen[bytes], folder: tempfile.TemporaryDirectory[str]) -> None:
+        program.stdin.close()
+        program.wait()
+        program.stdout.close()
+        folder.cleanup()
+
+
+def _import_all() -> None:
+    """Import every module of the project before the first fork, except those that run when they are imported."""
+    for name in _PACKAGES:
+        package = importlib.import_module(name)
+        for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+            importlib.import_module(module.name)
+
+
+def _serve(path: str) -> None:
+    """Fork for each connection; it has one thread, so that it may fork."""
+    _import_all()
     wakeup, noted = socket.socketpair()
-    for end in (wakeup, noted):
-        end.setblocking(False)
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(path)
+    listening.listen(128)
+    for one in (wakeup, noted, listening):
+        one.setblocking(False)
     signal.set_wakeup_fd(noted.fileno())
     signal.signal(signal.SIGCHLD, lambda *_: None)
     selector = selectors.DefaultSelector()
-    selector.register(wakeup, selectors.EVENT_READ)
-    selector.register(0, selectors.EVENT_READ)
-    living, read = set(), b""
+    for one in (wakeup, listening, sys.stdin):
+        selector.register(one, selectors.EVENT_READ)
+    living: dict[int, socket.socket] = {}
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     while True:
         ready = {key.fd for key, _ in selector.select()}
         if wakeup.fileno() in ready:
             wakeup.recv(4096)
             _report_ended(living)
-        if 0 in ready:
-            if not (more := os.read(0, 65536)):
-                break
-            *requests, read = (read + more).split(b"\n")
-            for line in requests:
-                pid = _fork(json.loads(line))
-                living.add(pid)
-                _report(pid=pid)
+        if listening.fileno() in ready:
+            connection, _ = listening.accept()
+            connection.setblocking(True)
+            pid = _fork(connection)
+            living[pid] = connection
+            _report(connection, pid=pid)
+        if 0 in ready and not os.read(0, 1):
+            break
     for pid in living:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _report_ended(living: set[int]) -> None:
+def _report_ended(living: dict[int, socket.socket]) -> None:
     while living:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if not pid:
             return
-        living.discard(pid)
-        _report(pid=pid, status=os.waitstatus_to_exitcode(status))
+        with living.pop(pid) as connection:
+            _report(connection, status=os.waitstatus_to_exitcode(status))
 
 
-def _report(**what: int) -> None:
-    os.write(1, json.dumps(what).encode() + b"\n")
+def _report(connection: socket.socket, **what: int) -> None:
+    try:
+        connection.sendall(json.dumps(what).encode())
+    except OSError:  # nobody waits for it any more
+        return
 
 
-def _fork(request: dict[str, Any]) -> int:
+def _fork(connection: socket.socket) -> int:
+    text, descriptors, _, _ = socket.recv_fds(connection, _MOST, 2)
+    while not text.endswith(b"\n"):
+        text += connection.recv(_MOST)
     if pid := os.fork():
+        for one in descriptors:
+            os.close(one)
         return pid
     status = 1
     try:
-        status = _run(request)
+        status = _run(json.loads(text), descriptors)
     except BaseException:  # noqa: BLE001 - as Python itself: print it, and end with 1
         traceback.print_exc()
+    atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
-def _run(request: dict[str, Any]) -> int:
+def _run(request: dict[str, Any], descriptors: list[int]) -> int:
     """Be the process: all that is left of the parent is what it had imported."""
     os.setsid()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    output = os.open(request["output"], os.O_WRONLY | os.O_APPEND)
     nothing = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((nothing, 0), (output, 1), (output, 2)):
+    for target, source in enumerate((nothing, *descriptors)):
         os.dup2(source, target)
-    os.closerange(3, 256)
+    os.closerange(_OPEN_FILES.start, _OPEN_FILES.stop)
     os.environ.clear()
     os.environ.update(request["environment"])
     random.seed()
-    module, *arguments = request["arguments"]
+    module, arguments = request["module"], request["arguments"]
     sys.argv = [module, *arguments]
-    return MAINS[module](arguments)
+    try:
+        if module in _PACKAGES:
+            return sys.modules[f"{module}.__main__"].main(arguments)
+        runpy.run_module(module, run_name="__main__")
+    except SystemExit as end:  # of argparse, which has printed what there is to say
+        return end.code or 0
+    return 0
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(sys.argv[1])

@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tests.harness.fork_server import can_fork, fork_process
 from tests.support.source import ROOT, SHIPPED
 from tests.support.waiting import deadline, until
 
@@ -102,8 +103,13 @@ class ProcessHandle:
 
 
 async def start_process(directory: Path, *arguments: str, **environment: str) -> ProcessHandle:
-    """Start `python -m ARGUMENTS` with its log and its spool in a directory."""
-    return await spawn(directory / f"{time.monotonic_ns()}.log", "-m", *arguments, environment=environment)
+    """Start `python -m ARGUMENTS` with its log and its spool in a directory; in the suite it is forked."""
+    output = directory / f"{time.monotonic_ns()}-{arguments[-1][:20].replace('/', '_')}.log"
+    if not can_fork(environment):
+        return await spawn(output, "-m", *arguments, environment=environment)
+    with output.open("ab") as sink:
+        variables = _variables(output, environment)
+        return ProcessHandle(await fork_process(*arguments, environment=variables, output=sink, error=sink), output)
 
 
 async def spawn(
@@ -119,18 +125,22 @@ async def spawn(
 
     It inherits no setting of this process, and has a session of its own, which a signal to all of us does not reach.
     """
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    defaults = {"ROUTER_SPOOL_DIR": str(output.parent / "spool"), "ROUTER_CONFIG_DIR": str(SHIPPED)}
     pipe = asyncio.subprocess.PIPE if has_pipes else None
     with output.open("ab") as sink:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *arguments,
             cwd=ROOT,
-            env=inherited | defaults | environment,
+            env=_variables(output, environment),
             stdin=pipe or asyncio.subprocess.DEVNULL,
             stdout=pipe or (sink if standard_output is None else standard_output),
             stderr=sink,
             start_new_session=True,
         )
     return ProcessHandle(process, output)
+
+
+def _variables(output: Path, given: Mapping[str, str]) -> dict[str, str]:
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    defaults = {"ROUTER_SPOOL_DIR": str(output.parent / "spool"), "ROUTER_CONFIG_DIR": str(SHIPPED)}
+    return inherited | defaults | given

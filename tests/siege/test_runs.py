@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
-from tests.harness.fork_server import ForkServer
+from tests.harness.processes import start_process
 from tests.siege.__main__ import make_parser
 from tests.siege.runs import RUNS
 from tests.siege.sizes import Size
@@ -16,8 +18,7 @@ from tests.siege.sizes import Size
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
 async def test_others_are_served(run, tmp_path):
     """Every number of the run's table is as it should be; times and sizes of memory are for `make siege` to judge."""
-    async with ForkServer(tmp_path) as server:
-        report = await run.run(tmp_path, server.start, Size.SHORT, print)
+    report = await run.run(tmp_path, partial(start_process, tmp_path), Size.SHORT, print)
     assert not [one for one in report.failures if not one.is_clock], report.render()
 
 

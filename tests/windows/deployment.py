@@ -23,8 +23,7 @@ from router.simulator.mail_keys import make_key, public_text
 from router.streams.client.connection import connect
 from router.streams.client.embedded import free_port
 from tests.harness.deployment import Deployment
-from tests.harness.fork_server import ForkServer
-from tests.harness.processes import ProcessHandle
+from tests.harness.processes import ProcessHandle, start_process
 from tests.harness.sandbox import running_sandbox
 from tests.harness.settings import COMMANDS, make_environment, quick_recovery, write_config
 from tests.support.accounts import AGENT, BASE_URL, TOKEN
@@ -77,7 +76,6 @@ class RelayedDeployment(Deployment):
         self.port = free_port()
         self.numbers = itertools.count(1)
         self.mail_key = make_key()
-        self._fork_server = ForkServer(directory)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -88,7 +86,6 @@ class RelayedDeployment(Deployment):
         for path in script_files():
             await self.redis.script_load(path.read_text(encoding="utf-8"))
         self._config = write_config(self._directory, "dana")
-        await self._stack.enter_async_context(self._fork_server)
         for role in COMMANDS:
             await self.start(role)
         return self
@@ -115,7 +112,8 @@ class RelayedDeployment(Deployment):
         """Start `python -m ARGUMENTS` with relays of its own."""
         redis = await self._stack.enter_async_context(Relay(self._redis_url, REDIS).running())
         api = await self._stack.enter_async_context(Relay(self.sandbox.url, HTTP).running())
-        handle = await self._fork_server.start(*arguments, **(self._environment(redis.port, api.port) | settings))
+        environment = self._environment(redis.port, api.port) | settings
+        handle = await start_process(self._directory, *arguments, **environment)
         process = RelayedProcess(handle, redis, api)
         if point is not None:
             process.break_at(point)

@@ -106,24 +106,35 @@ class StreamConsumer:
         self._reading = self._make_reading(url, start)
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Consume while the block runs; then stop reading, finish or hand back what is held, and leave the group."""
+    async def running(self, *others: StreamConsumer) -> AsyncIterator[None]:
+        """Consume while the block runs; then stop reading, finish or hand back what is held, and leave the group.
+
+        `others` of the same process do all of that at the same time, so they share its grace.
+        """
+        begun: list[StreamConsumer] = []
         try:
-            await self.liveness.heartbeat.start()
-            for part, returner in zip(self._parts, self._returners, strict=True):
-                self.run_beside(self._claimer(part).run(), "claimer")
-                self.run_beside(returner.run(), "bring back")
-            self.run_beside(self._admission.run(), "let in")
-            await self._reading.start()
-            self.run_beside(self._reading.run(), "watchdog")
+            for consumer in (self, *others):
+                begun.append(consumer)
+                await consumer.begin()
             yield
         finally:
             last = time.monotonic() + self._limits.grace
-            await self._shut_down()
-            await self._pending.leave(self.liveness.heartbeat, self._streams, left=last - time.monotonic())
+            cut_off = await asyncio.gather(*[consumer.shut_down() for consumer in begun])
+            log("process.stopping", consumer=self.name, handed_back=sum(cut_off))
+            await asyncio.gather(*[consumer.leave(last) for consumer in begun])
 
-    async def _shut_down(self) -> None:
-        """Stop reading and claiming; finish what runs within the grace, hand back the rest."""
+    async def begin(self) -> None:
+        """Beat, read and claim from now on."""
+        await self.liveness.heartbeat.start()
+        for part, returner in zip(self._parts, self._returners, strict=True):
+            self.run_beside(self._claimer(part).run(), "claimer")
+            self.run_beside(returner.run(), "bring back")
+        self.run_beside(self._admission.run(), "let in")
+        await self._reading.start()
+        self.run_beside(self._reading.run(), "watchdog")
+
+    async def shut_down(self) -> int:
+        """Stop reading and claiming; finish what runs within the grace, hand back the rest; returns how many."""
         for task in self.liveness.tasks:
             task.cancel()
         self._admission.close()
@@ -132,8 +143,11 @@ class StreamConsumer:
         await asyncio.gather(
             finish(self._reading.stop(), self._limits.grace), finish(self._admission.parked(), self._limits.grace)
         )
-        cut_off = await closing
-        log("process.stopping", consumer=self.name, handed_back=cut_off)
+        return await closing
+
+    async def leave(self, last: float) -> None:
+        """Leave the group; what needs longer than until `last` (monotonic) gets little more time."""
+        await self._pending.leave(self.liveness.heartbeat, self._streams, left=last - time.monotonic())
 
     def run_beside(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run `work` until this consumer ends; if it ends before, this consumer has failed."""
