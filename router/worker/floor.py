@@ -7,6 +7,7 @@ in between leaves a timer, and whoever takes it goes on from there (streams.stor
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -103,9 +104,12 @@ class FloorPath:
         Raises RedisError, OtherFormatError, RacesLostError: all of it can be repeated.
         """
         for _ in range(_RACES):
-            ledger = await self._store.read_whole(account_id, conversation_id)
+            ledger, is_known = await asyncio.gather(
+                self._store.read_whole(account_id, conversation_id),
+                self._is_known(account_id, conversation_id, command_id),
+            )
             holding = holding_of(ledger, self._team())
-            if command_id is not None and await self._is_known(account_id, conversation_id, command_id):
+            if is_known:
                 await self.settle(ledger, holding)
                 return FloorResult(epoch=ledger.epoch, is_repeated=True, holding=holding)
             given = decide(holding) if holding is not None else Why.UNKNOWN_CONVERSATION
@@ -253,12 +257,14 @@ class FloorPath:
     async def _looked_for(self, holding: Holding, answer: Settled) -> dict[str, Any]:
         """Return what the journal says of the choice of an agent: it shows the others as they are now."""
         wish = wish_of(holding, self._team(), self.now)
-        if wish.need is None or answer.agent is None:
+        if wish.need is None or answer.agent is None or answer.present > MAX_AGENTS:
             return {}
         agents, _ = await self._desk.look(MAX_AGENTS)
         return show_looked_for(wish.need, wish.queue, answer.agent, agents)
 
-    async def _is_known(self, account_id: str, conversation_id: str, command_id: str) -> bool:
+    async def _is_known(self, account_id: str, conversation_id: str, command_id: str | None) -> bool:
+        if command_id is None:
+            return False
         (claim,) = await self._store.read_claims(account_id, conversation_id, [_command(command_id)])
         return claim is not None
 

@@ -181,7 +181,7 @@ def make_people(settings: Settings, redis: Redis, *, store: Store, apis: Apis, c
     )
     for kind in COMMANDS:
         metrics.expect("router_commands", kind, "done")
-    order = UnnamedOrder(redis, keys, COMMANDER, command_subject)
+    order = UnnamedOrder(gathering, keys, COMMANDER, command_subject)
 
     async def attempt(delivery: Delivery) -> Verdict:
         if await order.is_behind(delivery, consumer.name):

@@ -59,7 +59,7 @@ async def connect(harness, *, to=OURS, sid=SID, **more):
 
 
 async def requests(harness):
-    entries = await harness.entries(Target.HUMAN_AGENT)
+    entries = await harness.published(Target.HUMAN_AGENT)
     return [entry.data.request for entry in entries if entry.type == "handoff.requested"]
 
 
@@ -68,7 +68,7 @@ async def test_handoff_data_asks_for_a_person(harness, lines):
     caller = await connect(harness)
     before = await harness.total()
     assert await harness.settle(handoff()) == [DONE]
-    (entry,) = await harness.entries(Target.HUMAN_AGENT)
+    (entry,) = await harness.published(Target.HUMAN_AGENT)
     assert (entry.type, entry.subject, entry.data.epoch) == ("handoff.requested", caller["id"], 0)
     request = entry.data.request
     assert (request.reason, request.summary, request.context) == ("billing", "paid twice", {"order": 7})
@@ -165,7 +165,7 @@ async def test_a_handoff_before_the_caller_is_announced(harness):
         (await harness.capture(CUSTOMER, OURS, channel="VOICE", body=None, channelId=SID))["conversation"], CUSTOMER
     )
     assert await harness.work([delivery]) == [DONE]
-    joined, requested = await harness.entries()
+    joined, requested = await harness.published()
     assert (joined.type, joined.data.target, joined.subject) == ("participant.joined", "ai-agent", caller["id"])
     assert (requested.type, requested.subject) == ("handoff.requested", caller["id"])
 
@@ -193,7 +193,7 @@ async def test_a_handoff_of_a_caller_whom_nobody_took(make_harness, lines):
     await harness.capture(CUSTOMER, OURS, channel="VOICE", body=None, channelId=SID)
     assert await harness.settle(handoff()) == [DONE]
     assert lines("event")[-1]["result"] == "ignored"
-    assert await harness.entries() == []
+    assert await harness.published() == []
 
 
 async def test_a_handoff_after_the_call(harness):
@@ -215,7 +215,7 @@ async def test_a_handoff_whose_conversation_has_closed(harness):
     following = participant_at(captured["conversation"], CUSTOMER)
     assert following["id"] != caller["id"]
     assert await harness.work([delivery]) == [DONE]
-    assert (await harness.entries(Target.HUMAN_AGENT))[-1].subject == following["id"]
+    assert (await harness.published(Target.HUMAN_AGENT))[-1].subject == following["id"]
     assert len(await requests(harness)) == 1
 
 
@@ -284,7 +284,7 @@ async def test_a_caller_whose_first_address_is_for_messages(make_harness, to):
     assert await harness.settle(call(**ENDS | {"recipient": to})) == [DONE]
     if to == OURS:
         assert await harness.settle(handoff()) == [DONE]
-    (requested,) = [one for one in await harness.entries(Target.HUMAN_AGENT) if one.type == "handoff.requested"]
+    (requested,) = [one for one in await harness.published(Target.HUMAN_AGENT) if one.type == "handoff.requested"]
     assert [one.channel for one in requested.data.participant.addresses] == ["VOICE", "SMS"]
     place = people(harness)
     await place.send("agent.available", agent="dana")
@@ -302,7 +302,7 @@ async def test_commands_during_a_call_and_after_it(harness):
     both = caller | {"addresses": [sms, *caller["addresses"]], "updatedAt": "2099-01-01T00:00:00Z"}
     await harness.settle(harness.callback("PARTICIPANT_UPDATED", both | {"accountId": ACCOUNT}))
     place = people(harness)
-    (joined, _) = await harness.entries()
+    (joined, _) = await harness.published()
     conversation = joined.data.conversation.id
     await place.send("agent.available", agent="dana")
     await place.send("handoff.request", conversation=conversation, reason="in the call")

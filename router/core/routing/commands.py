@@ -7,6 +7,7 @@ An entry has the fields `type`, `id` and `command`, a CloudEvent whose `type` is
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -175,18 +176,23 @@ def write_command(kind: str, command_id: str, data: dict[str, Any], *, source: s
 
 def read_command(fields: Mapping[bytes, bytes]) -> Command:
     """Read the fields of an entry; raises UnusableError, which says what is wrong with them."""
+    return _read(fields.get(b"command", b""), _text(fields, b"type"), _text(fields, b"id"))
+
+
+@lru_cache(maxsize=256)  # an entry is read for its order, and again when its turn has come
+def _read(text: bytes, given_kind: str, given_id: str) -> Command:
     try:
-        document = parse_json(fields.get(b"command", b""))
+        document = parse_json(text)
     except ValueError as error:
         raise UnusableError(f"the field 'command' is not JSON: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("data"), dict):
         raise UnusableError("the field 'command' is not a CloudEvent with an object as data")
-    kind = _text(fields, b"type") or str(document.get("type", "")).removeprefix(PREFIX)
+    kind = given_kind or str(document.get("type", "")).removeprefix(PREFIX)
     _check_kind(kind)
     named = document.get("type")
     if named is not None and named not in {kind, PREFIX + kind}:
         raise UnusableError(f"the entry's type is '{kind}' and its CloudEvent's '{str(named)[:80]}'")
-    command_id = _text(fields, b"id") or document.get("id")
+    command_id = given_id or document.get("id")
     if not isinstance(command_id, str) or not 0 < len(command_id) <= _MAX_ID:
         raise UnusableError(f"a command needs an id of 1 to {_MAX_ID} characters")
     raw = document["data"]

@@ -331,8 +331,8 @@ end
 
 -- Make the desk agree with the conversation at `rev`. A wish: {holder, asked, need, units, is_over}: who holds, who is
 -- asked, what it needs while nobody is, the units that it takes, and whether nothing more will come. Repeatable. What an older revision wished is replaced, and an older wish is refused.
--- Returns {'older'}, {'lost'}: the one who is asked has no place here, {'placed', agent, name}, {'waiting', place in
--- line, ms from one placement of its queue to the next or 0} or {'settled'}.
+-- Returns {'older'}, {'lost'}: the one who is asked has no place here, {'placed', agent, name, number
+-- of agents}, {'waiting', place in line, ms from one placement of its queue to the next or 0} or {'settled'}.
 function operations.settle(conversation, rev, text)
   local wish, known = cjson.decode(text), tonumber(call('HGET', REVS, conversation) or '-1')
   if known > tonumber(rev) then
@@ -387,7 +387,7 @@ function operations.settle(conversation, rev, text)
     return { 'settled' }
   end
   if is_asked then
-    return { 'placed', is_asked, agent.name }
+    return { 'placed', is_asked, agent.name, call('HLEN', AGENTS) }
   end
   local identity
   identity, agent = choose(need)
@@ -399,7 +399,7 @@ function operations.settle(conversation, rev, text)
   end
   occupy(ASKED, conversation, identity, agent, need.units)
   call('ZADD', PLACED, now, conversation)
-  return { 'placed', identity, agent.name }
+  return { 'placed', identity, agent.name, call('HLEN', AGENTS) }
 end
 
 local function take_lapsed(limit, lease)

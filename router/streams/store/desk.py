@@ -28,7 +28,7 @@ FOR_EVER: Final = 10 * 365 * 86_400_000
 
 
 class Settled(NamedTuple):
-    """The desk's answer: `agent` and `name` if one was found, `line` the place in line if it waits.
+    """The desk's answer: `agent` and `name` if one was found among `present`, `line` the place in line if it waits.
 
     `pace`: ms from one conversation of its queue that found an agent to the next, 0 if it is not known.
 
@@ -39,6 +39,7 @@ class Settled(NamedTuple):
     name: str = ""
     line: int = 0
     pace: int = 0
+    present: int = 0
     is_lost: bool = False
     is_older: bool = False
 
@@ -93,7 +94,7 @@ class Desk:
         reply = await self._run("settle", conversation, revision, orjson.dumps(_show(wish)))
         match reply[0].decode():
             case "placed":
-                return Settled(reply[1].decode(), reply[2].decode())
+                return Settled(reply[1].decode(), reply[2].decode(), present=int(reply[3]))
             case "waiting":
                 return Settled(line=int(reply[1]), pace=int(reply[2]))
             case "lost":

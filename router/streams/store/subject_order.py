@@ -88,15 +88,21 @@ class UnnamedOrder:
 
     async def _find(self, delivery: Delivery, consumer: str) -> bytes | None:
         """Return the latest pending entry of the subject before a delivery that another consumer holds."""
-        subject, found, start = self._subject(delivery), None, "-"
+        stream, subject, found = delivery.stream, self._subject(delivery), []
+        summary: Any = await self._redis.xpending(stream.key, self._group)  # as long as there are consumers
+        for name in [row["name"] for row in summary["consumers"] if row["name"].decode() != consumer]:
+            held = await self._held_by(name, stream.key, before=delivery.entry_id)
+            found += [entry_id for entry_id in held if await self._subject_of(stream, entry_id) == subject]
+        return max(found, key=_place, default=None)
+
+    async def _held_by(self, consumer: bytes, stream: str, *, before: str) -> list[bytes]:
+        found: list[bytes] = []
+        start = "-"
         while True:
             rows: Any = await self._redis.xpending_range(
-                delivery.stream.key, self._group, min=start, max=f"({delivery.entry_id}", count=_PAGE
+                stream, self._group, min=start, max=f"({before}", count=_PAGE, consumername=consumer
             )
-            others = [row["message_id"] for row in rows if row["consumer"].decode() != consumer]
-            for entry_id in others:
-                if await self._subject_of(delivery.stream, entry_id) == subject:
-                    found = entry_id
+            found += [row["message_id"] for row in rows]
             if len(rows) < _PAGE:
                 return found
             start = f"({rows[-1]['message_id'].decode()}"
@@ -111,3 +117,9 @@ class UnnamedOrder:
                 del self._subjects[next(iter(self._subjects))]
             self._subjects[name] = self._subject(Delivery(stream, entry_id.decode(), rows[0][1]))
         return self._subjects[name]
+
+
+def _place(entry_id: bytes) -> tuple[int, int]:
+    """Return what stream ids are sorted by."""
+    milliseconds, _, number = entry_id.partition(b"-")
+    return int(milliseconds), int(number)
