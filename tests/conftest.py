@@ -108,8 +108,8 @@ def dev(tmp_path_factory):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores, as half of what tests do is waiting; at most 4: more disturb each other."""
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 3) + 1
+    """Two more than there are cores, as half of what tests do is waiting; at most 5: more disturb each other."""
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 3) + 2
 
 
 def pytest_configure(config):
