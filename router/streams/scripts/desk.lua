@@ -10,7 +10,7 @@
 --                                                    and whose offer is not made yet, and when more is due
 --   look       most                                  all agents and needs; above 0 no needs, nor agents if they are more
 -- An agent: {name, capacity, skills, channels, wrap, till, away, free, load, idle, has = {conversation = units}}, and
--- `profile`, the name of the set of free agents with the same skills and channels.
+-- `kind`, the name of the set of free agents with the same skills and channels; `profile`, the same while in that set.
 -- One who is `enrolled` has never told their presence, and gets only what is assigned without asking.
 -- A need: {skills, channel, units, priority, since, agent, last, excluded, missed, queue, automatic}; units 0: all of an
 -- agent, automatic: assigned without asking.
@@ -66,22 +66,35 @@ local function unindex(identity, agent)
     if call('ZREM', free, identity) == 1 and call('EXISTS', free) == 0 then
       call('HDEL', PROFILES, agent.profile)
     end
+    agent.profile = nil
   end
 end
+-- The name of the set of free agents with these skills and channels, and what its profile is.
+local function profile_of(agent)
+  local skills = { unpack(agent.skills) }
+  table.sort(skills)
+  local channels = is_list(agent.channels) and { unpack(agent.channels) } or nil
+  if channels then
+    table.sort(channels)
+  end
+  local name = redis.sha1hex(cjson.encode({ skills, channels or 'all', agent.enrolled or false }))
+  return name, { skills = skills, channels = channels, enrolled = agent.enrolled }
+end
 local function store(identity, agent)
-  unindex(identity, agent)
   if is_free(agent) then
-    local skills = { unpack(agent.skills) }
-    table.sort(skills)
-    local channels = is_list(agent.channels) and { unpack(agent.channels) } or nil
-    if channels then
-      table.sort(channels)
+    agent.kind = agent.kind or profile_of(agent)
+    if agent.profile ~= agent.kind then
+      unindex(identity, agent)
+      agent.profile = agent.kind
     end
-    agent.profile = redis.sha1hex(cjson.encode({ skills, channels or 'all', agent.enrolled or false }))
-    local profile = { skills = skills, channels = channels, enrolled = agent.enrolled }
-    call('HSETNX', PROFILES, agent.profile, cjson.encode(profile))
+    if call('HEXISTS', PROFILES, agent.profile) == 0 then
+      local _, profile = profile_of(agent)
+      call('HSET', PROFILES, agent.profile, cjson.encode(profile))
+    end
     local share = math.floor(agent.load * 1000 / agent.capacity)
     call('ZADD', P .. 'free:' .. agent.profile, string.format('%.0f', share * SHIFT + agent.idle), identity)
+  else
+    unindex(identity, agent)
   end
   put(AGENTS, identity, agent)
 end
@@ -178,12 +191,12 @@ local function wait(conversation, need)
   put(NEEDS, conversation, need)
 end
 
+-- The caller stores the agent.
 local function occupy(places, conversation, identity, agent, units)
   units = units > 0 and units or agent.capacity
   agent.has[conversation] = units
   agent.load = agent.load + units
   call('HSET', places, conversation, identity)
-  store(identity, agent)
 end
 
 -- Note that a conversation which waited found an agent: a mean of the time between two of a queue, recent ones first.
@@ -194,10 +207,9 @@ local function note_pace(queue)
   put(P .. 'paces', queue, { at = now, pace = pace })
 end
 
--- Give a free agent the conversations that wait for such a one, while there is room.
-local function serve(identity)
-  local agent = get(AGENTS, identity)
-  while agent and is_free(agent) do
+-- Give an agent the conversations that wait for such a one, while there is room; then store the agent.
+local function serve(identity, agent)
+  while is_free(agent) do
     local best, best_score
     local classes = call('HGETALL', CLASSES)
     for at = 1, #classes, 2 do
@@ -224,7 +236,7 @@ local function serve(identity)
       end
     end
     if not best then
-      return
+      break
     end
     local need = get(NEEDS, best)
     stop_waiting(best)
@@ -232,6 +244,7 @@ local function serve(identity)
     occupy(ASKED, best, identity, agent, need.units)
     call('ZADD', PLACED, now, best)
   end
+  store(identity, agent)
 end
 
 -- Free the agent who has a conversation in `places`, after a wrap-up if they have held it.
@@ -249,8 +262,7 @@ local function vacate(places, conversation, has_held)
       agent.free = now + agent.wrap
       call('ZADD', RESTING, agent.free, identity)
     end
-    store(identity, agent)
-    serve(identity)
+    serve(identity, agent)
   end
 end
 
@@ -262,11 +274,11 @@ local function note_card(identity, fresh, till, away, enrolled)
   if agent.till <= now and agent.load == 0 then
     agent.idle = now
   end
+  agent.kind = nil
   agent.name, agent.capacity, agent.skills, agent.channels = fresh.name, fresh.capacity, fresh.skills, fresh.channels
   agent.till, agent.away, agent.wrap, agent.enrolled = tonumber(till), away, fresh.wrap, enrolled
   call('ZADD', PRESENCE, till, identity)
-  store(identity, agent)
-  serve(identity)
+  serve(identity, agent)
 end
 
 -- Note when somebody told their presence. Returns false if they have told something newer: a process died before it
@@ -368,6 +380,7 @@ function operations.settle(conversation, rev, text)
         call('ZADD', PRESENCE, now + RETURN, holder)
       end
       occupy(HELD, conversation, holder, agent, wish.units)
+      store(holder, agent)
     end
   end
   if asked then
@@ -398,6 +411,7 @@ function operations.settle(conversation, rev, text)
     return { 'waiting', call('ZRANK', P .. 'queue:' .. need.queue, conversation) + 1, pace }
   end
   occupy(ASKED, conversation, identity, agent, need.units)
+  store(identity, agent)
   call('ZADD', PLACED, now, conversation)
   return { 'placed', identity, agent.name, call('HLEN', AGENTS) }
 end
@@ -439,8 +453,7 @@ local function end_wrap_ups(limit)
     call('ZREM', RESTING, identity)
     local agent = get(AGENTS, identity)
     if agent then
-      store(identity, agent)
-      serve(identity)
+      serve(identity, agent)
     end
   end
 end
