@@ -332,6 +332,18 @@ async def test_the_message_of_a_queue_whose_patience_is_over(place):
     assert (await place.last("handoff.failed")).fallback == "message"
 
 
+async def test_the_message_of_a_queue_while_somebody_is_asked(place):
+    """The patience is over, and the only person present lets one offer after the other expire: the customer is told once."""
+    queue = Queue(ring=20, patience=30, fallback=Fallback.MESSAGE, fallback_message="Tomorrow from nine.")
+    place.team = Team(PEOPLE, {"default": queue})
+    await place.send("agent.available", agent="dana", life=600)
+    await place.announce(Target.HUMAN_AGENT)
+    for _ in range(4):
+        await place.later(20)
+    assert len(await place.told(Target.HUMAN_AGENT, "offer.made")) > 2
+    assert list(place.notices.values()) == ["Tomorrow from nine."]
+
+
 async def test_two_workers_refuse_a_command_at_once(place, monkeypatch):
     """It was passed on twice: each target hears the refusal once."""
     await place.announce()

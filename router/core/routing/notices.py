@@ -27,12 +27,12 @@ def notice_of(holding: Holding, team: Team, *, line: int, pace: int) -> Notice |
     that found an agent to the next, 0 if it is not known; then an offer's time stands for it.
     """
     request = holding.request
-    if holding.is_closed or request is None or holding.offer is not None:
+    if holding.is_closed or request is None:
         return None
     queue = team.queue(request.queue)
     if request.is_overdue and queue.fallback is Fallback.MESSAGE:
         return Notice(f"{request.id} fallback", queue.fallback_message)
-    if not line or not queue.wait_message:
+    if not line or not queue.wait_message or holding.offer is not None:
         return None
     minutes = max(1, -(-line * (pace or int(queue.ring * 1000)) // _MINUTE))
     text = queue.wait_message.replace("{place}", str(line)).replace("{minutes}", str(minutes))

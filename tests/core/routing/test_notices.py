@@ -44,3 +44,10 @@ def test_patience_is_over():
     queue = Queue(fallback=Fallback.MESSAGE, fallback_message="Tomorrow.", wait_message="{place}")
     overdue = REQUEST.model_copy(update={"is_overdue": True})
     assert notice(queue, line=1, request=overdue) == ("r1 fallback", "Tomorrow.")
+
+
+def test_patience_is_over_and_somebody_is_asked():
+    """The customer is told all the same: whoever let an offer expire is asked again at once."""
+    queue = Queue(fallback=Fallback.MESSAGE, fallback_message="Tomorrow.")
+    overdue = REQUEST.model_copy(update={"is_overdue": True})
+    assert notice(queue, request=overdue, offer=OFFER) == ("r1 fallback", "Tomorrow.")
