@@ -150,6 +150,8 @@ class AiAgent:
         data = entry.data
         if isinstance(data, HolderChangedData) and data.to.target != Target.AI_AGENT:
             return HandlerResult(ELSEWHERE, {"because": data.because, "epoch": data.epoch})
+        if isinstance(data, HandoffFailedData) and data.fallback is None:
+            return HandlerResult(JoinOutcome.LEFT)
         if not await effect.holds(ticket_of(data)):
             return HandlerResult(ReplyOutcome.STALE)
         try:

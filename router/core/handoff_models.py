@@ -93,11 +93,13 @@ class HolderChangedData(HandoffData):
 
 
 class HandoffFailedData(HandoffData):
-    """Data of `handoff.failed`, for both targets: nobody accepted within the patience of the queue."""
+    """Data of `handoff.failed`, for both targets: nobody accepted within the patience of the queue, or in vain."""
 
     type: ClassVar[str] = "handoff.failed"
     request: EntryRequest
-    fallback: Literal["ai-agent", "wait", "message"]
+    fallback: Literal["ai-agent", "wait", "message"] | None = Field(
+        description="what the queue did; null: the customer left"
+    )
 
 
 class TurnData(ParticipantData):

@@ -60,6 +60,8 @@ def _changed(data: HolderChangedData) -> str:
 
 
 def _failed(data: HandoffFailedData) -> str:
+    if data.fallback is None:
+        return f"the customer left queue {data.request.queue}"
     return f"nobody accepted in queue {data.request.queue}; fallback: {data.fallback}"
 
 

@@ -12,16 +12,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from router.core.events import COMMANDS_SOURCE, Cause
-from router.core.ledger.floor import holding_of, is_of_earlier_release
+from router.core.ledger.floor import holding_of, is_abandoned, is_of_earlier_release
 from router.core.ledger.marker import HOLDING_FIELD, Claim
 from router.core.ledger.turns import next_turn, publish_turns
 from router.core.routing.holding import Why
-from router.core.routing.inputs import GetPlace, LosePlace
+from router.core.routing.inputs import GetPlace, LoseCustomer, LosePlace
 from router.core.routing.journal import MAX_AGENTS, show_looked_for, write_line
 from router.core.routing.notices import notice_of
 from router.core.routing.queues import AcceptMode
 from router.core.routing.wishes import Wish, ask_if_nobody_is, due_now, next_due, wish_of
 from router.logs import log
+from router.streams.store.desk import Settled
 from router.streams.store.timers import TIMER_LEASE
 from router.worker.notices import NOTICE_LEASE, Notices
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from router.core.routing.inputs import Input
     from router.core.routing.team import Team
     from router.core.routing.transitions import Step
-    from router.streams.store.desk import Desk, Settled
+    from router.streams.store.desk import Desk
     from router.streams.store.ledgers import Store
     from router.streams.store.timers import Timers
     from router.worker.notices import Notify
@@ -174,6 +175,8 @@ class FloorPath:
 
     def _due(self, ledger: Ledger, holding: Holding) -> Input | None:
         """Return the input that is due in a conversation."""
+        if is_abandoned(ledger):
+            return _lost(ledger, holding)
         home, reason = f"{ledger.account_id}/{ledger.conversation_id}", str(ledger.get("reason"))
         unasked = ask_if_nobody_is(holding, home, reason, self.now)
         return unasked or due_now(holding, self._team(), self.now)
@@ -188,10 +191,12 @@ class FloorPath:
                 await self._desk.settle(name, _LAST, Wish(is_over=True))
                 await self._timers.set(account_id, conversation_id, revision, None)
                 return
-            answer = await self._ask_desk(name, revision, holding)
+            answer, given = Settled(), _lost(ledger, holding)
+            if given is None:
+                answer = await self._ask_desk(name, revision, holding)
+                given = self._answered(holding, answer)
             if answer.is_older:
                 return
-            given = self._answered(holding, answer)
             if given is None:
                 await self._plan(ledger, holding, answer, revision)
                 return
@@ -286,6 +291,12 @@ class FloorPath:
     def _own_cause(self, what: str, conversation_id: str) -> Cause:
         """Return the cause of what the router does by itself."""
         return Cause(COMMANDS_SOURCE, what, conversation_id, "", self._clock())
+
+
+def _lost(ledger: Ledger, holding: Holding) -> Input | None:
+    """Return the input that ends a request for a customer who has left; None if there is none."""
+    is_lost = holding.request is not None and not holding.is_closed and is_abandoned(ledger)
+    return LoseCustomer(holding.request.id) if is_lost and holding.request else None
 
 
 def _revision(ledger: Ledger) -> int:

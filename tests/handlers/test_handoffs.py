@@ -24,6 +24,7 @@ from router.core.routing.queues import Fallback, Queue
 from router.core.routing.team import Team, TeamMember
 from router.metrics import REGISTRY
 from router.streams.delivery import Done
+from tests.core.builders import make_fact
 from tests.handlers.floor_harness import Floor, take
 from tests.handlers.harness import HELLO, CrashError, crashing, delivery_of, number
 from tests.support.accounts import ACCOUNT
@@ -228,6 +229,22 @@ async def test_it_may_say_that_nobody_came(harness, floor):
     await floor.give(agent)
     await until(lambda: harness.texts(floor.opened.id))
     assert await harness.texts(floor.opened.id) == ["nobody is there"]
+
+
+async def test_it_says_nothing_to_a_customer_who_left(harness, floor, lines):
+    """The request has ended, and nobody is there to be told."""
+    agent = harness.ai_agent(reply=talkative)
+    await floor.heard()
+    await take(agent, said(floor))
+    await floor.commands()
+    place = floor.place
+    ledger = await place.store.read_whole(ACCOUNT, floor.opened.id)
+    ledger.take_removal(make_fact(floor.opened.customer, 9, cause=place.cause()))
+    assert await place.store.commit([ledger]) == [True]
+    await place.later(0.001)
+    assert [entry.type for entry in await floor.give(agent)] == ["participant.left", "handoff.failed"]
+    assert await harness.texts(floor.opened.id) == []
+    assert lines("consumed")[-1]["result"] == "customer-left"
 
 
 async def test_it_may_say_that_nobody_can_be_asked(harness, floor, lines):

@@ -19,15 +19,17 @@ from router.core.handoff_models import (
 from router.core.keys import Target
 from router.core.ledger.marker import HOLDING_FIELD, PARTICIPANT, Marker, read_marker
 from router.core.resources import AGENT_TYPES, ParticipantType
-from router.core.routing.holding import Holder, Holding, read_holding
+from router.core.routing.holding import HandoffRequest, Holder, Holding, read_holding
 from router.core.routing.inputs import AskForPerson, Changed, Ended, Failed, Made, Requested
+from router.core.routing.queues import DEFAULT_QUEUE
 from router.core.routing.transitions import FOREIGN, Step, take
 from router.core.timestamps import to_text
 
 if TYPE_CHECKING:
     from router.core.entry_models import EntryData
     from router.core.ledger.fields import LedgerFields
-    from router.core.routing.holding import HandoffRequest, Offer
+    from router.core.policy import Decision
+    from router.core.routing.holding import Offer
     from router.core.routing.inputs import Happening, Input
     from router.core.routing.team import Team
 
@@ -79,8 +81,18 @@ class Telling(NamedTuple):
     fields: dict[str, Any]
 
 
-def open_floor(ledger: LedgerFields, request: HandoffRequest, customer: dict[str, Any]) -> Telling:
-    """Begin with people as the holder, of whom nobody has accepted yet, and a request for one."""
+def open_floor(ledger: LedgerFields, decision: Decision, customer: dict[str, Any], now: int) -> Telling:
+    """Begin at `now` (ms) with people as the holder, of whom nobody has accepted yet, and a request for one."""
+    asking = decision.asking
+    request = HandoffRequest(
+        id=f"{ledger.account_id}/{ledger.conversation_id}/rule",
+        reason=decision.reason,
+        queue=asking.queue or DEFAULT_QUEUE,
+        since=now,
+        queued_at=now,
+        skills=asking.skills,
+        priority=asking.priority,
+    )
     holding = Holding(holder=Holder(target=Target.HUMAN_AGENT), request=request, customer=customer)
     ledger.put("epoch", "0")
     ledger.put(HOLDING_FIELD, holding.model_dump_json(exclude_defaults=True))
@@ -146,6 +158,11 @@ def find_customer(ledger: LedgerFields, known_id: str | None = None) -> dict[str
     return _show(ledger, participant_id, marker)
 
 
+def is_abandoned(ledger: LedgerFields) -> bool:
+    """Return whether all customers have left a conversation in which one was announced."""
+    return ledger.known is None and ledger.get("target") is not None and find_customer(ledger) is None
+
+
 def _show(ledger: LedgerFields, participant_id: str, marker: Marker) -> dict[str, Any]:
     addresses = [from_key(key) for key in marker.addresses]
     addresses.sort(key=lambda one: (one.channel == Channel.VOICE) != bool(marker.calls))  # a telephone first, in a call
@@ -189,7 +206,7 @@ def _show_happening(one: Happening) -> tuple[type[EntryData], tuple[Target, ...]
             }
             return HolderChangedData, tuple(Target), str(epoch), shown
         case Failed(request, fallback):
-            shown = {"request": show_request(request), "fallback": str(fallback)}
+            shown = {"request": show_request(request), "fallback": str(fallback) if fallback is not None else None}
             return HandoffFailedData, tuple(Target), f"{request.id} {request.queue}", shown
 
 

@@ -44,9 +44,7 @@ from router.core.ledger.marker import (
     participant_field,
 )
 from router.core.resources import Conversation, ConversationStatus, Participant
-from router.core.routing.holding import HandoffRequest
 from router.core.routing.inputs import CloseFloor
-from router.core.routing.queues import DEFAULT_QUEUE
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
@@ -125,6 +123,8 @@ class Ledger(LedgerFields):
         self._publish(JoinedData, fact, distinction=str(stay), origin=fact.origin, opt_out=fact.opt_out)
         if is_first and target == Target.HUMAN_AGENT:
             self._open_floor(fact)
+        elif target == Target.HUMAN_AGENT:
+            self._look_at_floor(fact)  # nobody is asked for if all customers had left
         return Outcome(Result.JOINED, str(self.get("reason")))
 
     def _objection(self, fact: ParticipantFact, marker: Marker | None, calls: tuple[str, ...]) -> Outcome | None:
@@ -207,6 +207,7 @@ class Ledger(LedgerFields):
         if marker is None or marker.target is None:
             return Outcome(Result.NOTED, "it had not been announced")
         self._publish(LeftData, fact, distinction=str(marker.stay))
+        self._look_at_floor(fact)  # whoever leaves while they wait leaves the line
         return Outcome(Result.LEFT, str(self.get("reason")))
 
     def take_conversation(self, conversation: Conversation, version: Version, cause: Cause) -> Outcome:
@@ -274,24 +275,20 @@ class Ledger(LedgerFields):
 
     def _open_floor(self, fact: ParticipantFact) -> None:
         """Ask for a person, if the target of a conversation that begins is people."""
-        now, asking = fact.cause.received_at // 1000, fact.decision.asking
-        request = HandoffRequest(
-            id=f"{self.account_id}/{self.conversation_id}/rule",
-            reason=fact.decision.reason,
-            queue=asking.queue or DEFAULT_QUEUE,
-            since=now,
-            queued_at=now,
-            skills=asking.skills,
-            priority=asking.priority,
-        )
+        now = fact.cause.received_at // 1000
         customer = show_participant(
             fact.participant,
             account_id=self.account_id,
             conversation_id=self.conversation_id,
             channel=fact.address.channel if fact.address else None,
         )
-        self._tell(open_floor(self, request, customer), fact.cause, 0)
+        self._tell(open_floor(self, fact.decision, customer, now), fact.cause, 0)
         self.wake_at = now
+
+    def _look_at_floor(self, fact: ParticipantFact) -> None:
+        """Let a worker see what a customer who came or left means to the floor, if there is one."""
+        if self.get("epoch") is not None:
+            self.wake_at = fact.cause.received_at // 1000
 
     def _tell(self, telling: Telling, cause: Cause, epoch: int) -> None:
         for target in telling.targets:

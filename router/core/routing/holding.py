@@ -127,7 +127,7 @@ class Holding(_Model):
     customer: dict[str, Any] | None = None
     #: The agent who had the conversation last.
     last_agent: str | None = None
-    #: The request by which the present person came to it.
+    #: The request by which the present person came to it; of a queue, the one that ended as the customer left.
     taken: HandoffRequest | None = None
     #: The ids of the last requests, open or not, the newest last.
     asked: tuple[str, ...] = ()

@@ -84,6 +84,13 @@ class Overflow:
 
 
 @value
+class LoseCustomer:
+    """The customer has left: nobody is left for whom a person is asked."""
+
+    request_id: str
+
+
+@value
 class ReleaseFloor:
     """A person gives the conversation back to the AI agent."""
 
@@ -129,6 +136,7 @@ Input = (
     | LosePlace
     | GiveUp
     | Overflow
+    | LoseCustomer
     | ReleaseFloor
     | LapseHolder
     | AddForeign
@@ -175,10 +183,10 @@ class Changed:
 
 @value
 class Failed:
-    """`handoff.failed`: nobody accepted within the patience of the queue."""
+    """`handoff.failed`: nobody accepted within the patience of the queue; without a `fallback` the customer left."""
 
     request: HandoffRequest
-    fallback: Fallback
+    fallback: Fallback | None
 
 
 Happening = Requested | Made | Ended | Changed | Failed

@@ -35,6 +35,7 @@ from router.core.routing.inputs import (
     GetPlace,
     GiveUp,
     LapseHolder,
+    LoseCustomer,
     LosePlace,
     Made,
     Overflow,
@@ -215,6 +216,17 @@ def _overflow(holding: Holding, given: Overflow) -> Step:
     return Step(holding.changed(request=moved, offer=None), happened)
 
 
+def _abandon(holding: Holding, given: LoseCustomer) -> Step:
+    """End the request, and the queue that holds keeps it in mind: a customer who comes back is put in line again."""
+    request = _request(holding)
+    if request.id != given.request_id:
+        return Step(holding, refused=Why.NO_OFFER)
+    after, ended = _withdraw(holding)
+    if floor_of(holding) is Floor.QUEUE:
+        after = after.changed(taken=request)
+    return Step(after, (*ended, Failed(request, None)))
+
+
 def _release(holding: Holding, given: ReleaseFloor) -> Step:
     if (refused := check_holder(holding, given.agent, given.epoch)) is not None:
         return Step(holding, refused=refused)
@@ -320,6 +332,7 @@ TABLE: Final[dict[type[Input], Row]] = {
     LosePlace: Row(_unplace, _CLOSED, _OFFERED_ONLY),
     GiveUp: Row(_give_up, _CLOSED, _REQUESTED_ONLY),
     Overflow: Row(_overflow, _CLOSED, _REQUESTED_ONLY),
+    LoseCustomer: Row(_abandon, _CLOSED, _REQUESTED_ONLY),
     ReleaseFloor: Row(_release, _CLOSED | {Floor.AI: Why.NOT_HOLDER, Floor.QUEUE: Why.NOT_HOLDER}),
     LapseHolder: Row(_lapse, _CLOSED | {Floor.AI: Why.NOT_HOLDER, Floor.QUEUE: Why.NOT_HOLDER}),
     AddForeign: Row(_join, _CLOSED),

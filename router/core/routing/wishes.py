@@ -149,15 +149,24 @@ def due_now(holding: Holding, team: Team, now: int) -> Input | None:
 
 
 def ask_if_nobody_is(holding: Holding, conversation: str, reason: str, now: int) -> AskForPerson | None:
-    """Return a request if people hold a conversation and none was ever asked for: an earlier release gave it to them.
+    """Return a request if people hold a conversation and nobody is asked for.
 
-    `conversation` begins the id of the request: the account and the conversation.
+    An earlier release gave it to them, or its customer had left and is back. `conversation` begins the id of the
+    request: the account and the conversation.
     """
     is_held = holding.holder.target != Target.HUMAN_AGENT or holding.holder.agent is not None
     if is_held or holding.is_closed or holding.request is not None:
         return None
     name = f"{conversation}/unasked-{holding.epoch}"
+    if holding.taken is not None:
+        return AskForPerson(_ask_anew(holding.taken, f"{name}-{now}", holding.taken.reason, now))
     return AskForPerson(HandoffRequest(id=name, reason=reason, queue=DEFAULT_QUEUE, since=now, queued_at=now))
+
+
+def _ask_anew(request: HandoffRequest, name: str, reason: str, now: int) -> HandoffRequest:
+    """Return a request for whoever comes, with the needs of an earlier one."""
+    fresh = {"id": name, "reason": reason, "since": now, "queued_at": now, "asked_by": None, "agent": None}
+    return request.model_copy(update=fresh | {"declined": (), "missed": (), "is_overdue": False})
 
 
 def next_due(holding: Holding, team: Team, now: int) -> int | None:
@@ -193,8 +202,7 @@ def after_lapse(holding: Holding, agent: str, conversation: str, now: int) -> In
         if holding.taken is None:
             request = HandoffRequest(id=name, reason=reason, queue=DEFAULT_QUEUE, since=now, queued_at=now)
         else:
-            fresh = {"id": name, "reason": reason, "since": now, "queued_at": now, "asked_by": None, "agent": None}
-            request = holding.taken.model_copy(update=fresh | {"declined": (), "missed": (), "is_overdue": False})
+            request = _ask_anew(holding.taken, name, reason, now)
         return LapseHolder(agent, request)
     if holding.offer is not None and holding.offer.agent == agent:
         return LosePlace(agent)

@@ -29,6 +29,7 @@ from router.core.routing.inputs import (
     GetPlace,
     GiveUp,
     LapseHolder,
+    LoseCustomer,
     LosePlace,
     Made,
     Overflow,
@@ -285,6 +286,12 @@ class Floors(RuleBasedStateMachine):
     def overflow(self, queue):
         self.take(Overflow(self.holding.request.id, queue, self.now))
 
+    @precondition(lambda self: self.holding.request is not None)
+    @rule()
+    def lose_customer(self):
+        step = self.take(LoseCustomer(self.holding.request.id))
+        assert step.refused is not None or self.holding.request is None
+
     @rule(agent=AGENTS, epoch=EPOCHS)
     def release(self, agent, epoch):
         holder, right = self.holding.holder, self.holding.epoch
@@ -320,7 +327,9 @@ class Floors(RuleBasedStateMachine):
 
     @invariant()
     def a_queue_without_a_person_has_a_request(self):
-        assert floor_of(self.holding) is not Floor.QUEUE or stage_of(self.holding) is not Stage.IDLE
+        has_lost_customer = self.holding.taken is not None  # and puts them in line again once they come back
+        is_idle = stage_of(self.holding) is Stage.IDLE
+        assert floor_of(self.holding) is not Floor.QUEUE or not is_idle or has_lost_customer
 
 
 Floors.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
@@ -339,6 +348,7 @@ def test_the_table_has_every_input():
         GetPlace,
         GiveUp,
         LapseHolder,
+        LoseCustomer,
         LosePlace,
         Overflow,
         ReleaseFloor,
