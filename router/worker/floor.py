@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from router.core.routing.holding import Holding
     from router.core.routing.inputs import Input
     from router.core.routing.team import Team
-    from router.core.routing.transitions import Step
     from router.streams.store.desk import Desk
     from router.streams.store.ledgers import Store
     from router.streams.store.timers import Timers
@@ -116,9 +115,10 @@ class FloorPath:
             given = decide(holding) if holding is not None else Why.UNKNOWN_CONVERSATION
             refused = given if isinstance(given, Why) else None
             if holding is not None and given is not None and not isinstance(given, Why):
-                step = ledger.take_floor(holding, given, cause)
+                step = ledger.take_floor(holding, given, cause, at=self.now)
                 refused, holding = step.refused, step.holding
-                self._note(ledger, step, given, cause)
+                if refused is not None:
+                    ledger.journal.append(write_line(step, given, cause, at=self.now))
             if refused is not None:
                 self._refuse(ledger, refused, on_refused)
             elif ledger.changes:
@@ -165,11 +165,10 @@ class FloorPath:
                 await self.settle(ledger, holding)
                 return
             cause = self._own_cause(type(given).__name__, conversation_id)
-            step = ledger.take_floor(holding, given, cause)
+            step = ledger.take_floor(holding, given, cause, at=self.now)
             if step.refused is not None:
                 await self.settle(ledger, holding)
                 return
-            self._note(ledger, step, given, cause)
             ledger.wake_at = self.now + TIMER_LEASE
             await self._commit(ledger)
 
@@ -202,10 +201,10 @@ class FloorPath:
                 return
             ledger = ledger.again()  # not read: the commit tells whether somebody has changed it
             cause = self._own_cause(type(given).__name__, conversation_id)
-            step = ledger.take_floor(holding, given, cause)
+            looked_for = await self._looked_for(holding, answer)
+            step = ledger.take_floor(holding, given, cause, at=self.now, **looked_for)
             if step.refused is not None:
                 return
-            self._note(ledger, step, given, cause, **await self._looked_for(holding, answer))
             ledger.wake_at = self.now + TIMER_LEASE
             if await self._commit(ledger):
                 holding, revision = step.holding, _revision(ledger)
@@ -253,11 +252,6 @@ class FloorPath:
             int(queue.ring * 1000),
             is_automatic=queue.accept is AcceptMode.AUTOMATIC,
         )
-
-    def _note(self, ledger: Ledger, step: Step, given: Input, cause: Cause, **looked_for: Any) -> None:
-        """Add a line to the journal of the conversation."""
-        line = write_line(step, at=self.now, what=type(given).__name__, by=cause.idempotency_key, **looked_for)
-        ledger.journal.append(line)
 
     async def _looked_for(self, holding: Holding, answer: Settled) -> dict[str, Any]:
         """Return what the journal says of the choice of an agent: it shows the others as they are now."""

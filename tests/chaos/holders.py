@@ -76,7 +76,7 @@ def requests_ended(record: RoundRecord) -> Row:
                 if opened:
                     wrong.append(f"{one.floor.name} was made while {opened} was open")
                 opened = one.floor.name
-            elif one.type == CHANGED or (one.type == FAILED and one.floor.how == Target.AI_AGENT):
+            elif one.type == CHANGED or (one.type == FAILED and one.floor.how in {Target.AI_AGENT, None}):
                 opened = ""
         if opened and entries[0].conversation not in record.state.closed:
             wrong.append(f"{opened} was never ended")

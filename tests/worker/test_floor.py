@@ -333,7 +333,7 @@ async def test_the_message_of_a_queue_whose_patience_is_over(place):
 
 
 async def test_the_message_of_a_queue_while_somebody_is_asked(place):
-    """The patience is over, and the only person present lets one offer after the other expire: the customer is told once."""
+    """The customer is told once, though the only person present lets one offer after the other expire."""
     queue = Queue(ring=20, patience=30, fallback=Fallback.MESSAGE, fallback_message="Tomorrow from nine.")
     place.team = Team(PEOPLE, {"default": queue})
     await place.send("agent.available", agent="dana", life=600)

@@ -19,7 +19,6 @@ from router.core.ledger.marker import Outcome, Result
 from router.core.resolution.calls import resolve_call
 from router.core.routing.handoff_data import read_handoff_data, request_of
 from router.core.routing.inputs import AskForPerson
-from router.core.routing.journal import write_line
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
@@ -85,10 +84,9 @@ def _hand_over(context: Context, call: CallReported, resolved: Resolved, ledger:
     caller = show_participant(
         resolved.participant, account_id=account_id, conversation_id=conversation_id, channel=Channel.VOICE
     )
-    step = ledger.take_floor(holding.changed(customer=caller), AskForPerson(request), call.cause)
+    step = ledger.take_floor(holding.changed(customer=caller), AskForPerson(request), call.cause, at=now)
     if step.refused is not None:
         return Outcome(Result.KNOWN, f"no further request for a person: {step.refused}")
-    ledger.journal.append(write_line(step, at=now, what=AskForPerson.__name__, by=call.cause.idempotency_key))
     ledger.wake_at = now
     return Outcome(Result.NOTED, "a person is asked for")
 

@@ -45,6 +45,7 @@ from router.core.ledger.marker import (
 )
 from router.core.resources import Conversation, ConversationStatus, Participant
 from router.core.routing.inputs import CloseFloor
+from router.core.routing.journal import write_line
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
@@ -261,9 +262,11 @@ class Ledger(LedgerFields):
         rev = str(self.revision + bool(self.is_committed and self.changes))
         return Ledger(self.namespace, self.account_id, self.conversation_id, self.fields | {"rev": rev}, self.known)
 
-    def take_floor(self, holding: Holding, given: Input, cause: Cause) -> Step:
-        """Apply an input to the floor that `holding_of` gave; publish what happened, unless it is refused."""
+    def take_floor(self, holding: Holding, given: Input, cause: Cause, **noted: Any) -> Step:
+        """Apply an input to the floor that `holding_of` gave; publish what happened and note it, unless it is refused."""
         step, told = take_input(self, holding, given)
+        if step.refused is None:
+            self.journal.append(write_line(step, given, cause, **noted))
         for epoch, telling in told:
             self._tell(telling, cause, epoch)
         return step

@@ -15,6 +15,8 @@ from router.core.routing.choice import AgentState, Need, choose, objection
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from router.core.events import Cause
+    from router.core.routing.inputs import Input
     from router.core.routing.team import Team
     from router.core.routing.transitions import Step
 
@@ -127,13 +129,16 @@ class JournalLine(BaseModel):
         return choice.agent, reasons | behind
 
 
-def write_line(step: Step, *, at: int, what: str, by: str, **looked_for: Any) -> str:
-    """Return the line about a step; `looked_for` are `chosen`, `need` and `agents` if an agent was looked for."""
+def write_line(step: Step, given: Input, cause: Cause, *, at: int | None = None, **looked_for: Any) -> str:
+    """Return the line about the step of an input; `looked_for` is what show_looked_for returns.
+
+    `at` is in ms since 1970; without it that of the cause.
+    """
     holding = step.holding
     line = JournalLine(
-        at=at,
-        what=what,
-        by=by,
+        at=cause.received_at // 1000 if at is None else at,
+        what=type(given).__name__,
+        by=cause.idempotency_key,
         happened=tuple(type(one).__name__.lower() for one in step.happened),
         refused=str(step.refused) if step.refused is not None else None,
         epoch=holding.epoch,

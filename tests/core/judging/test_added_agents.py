@@ -10,8 +10,9 @@ from router.core.ledger.ledger import Ledger
 from router.core.resources import Participant
 from router.core.routing.holding import HandoffRequest
 from router.core.routing.inputs import AskForPerson
+from router.core.routing.journal import read_line
 from router.core.routing.team import Team
-from tests.core.builders import CONVERSATION, TO_AI, make_fact, make_participant
+from tests.core.builders import CONVERSATION, TO_AI, make_conversation, make_fact, make_participant
 from tests.core.judging.events import NOW, judge, make_context
 from tests.support.accounts import ACCOUNT
 from tests.support.policies import PLAIN
@@ -53,6 +54,26 @@ def test_one_who_is_added_holds_until_removed(ledger):
     assert told(ledger) == [("holder.changed", "ai-agent"), ("holder.changed", "human-agent")]
     report(ledger, 3, change=Change.REMOVED)
     assert holder(ledger) == ("ai-agent", None, 2)
+
+
+def test_the_journal_tells_who_came_and_who_left(ledger):
+    """For `explain`: which report it was, and who holds since."""
+    report(ledger, 2)
+    report(ledger, 3, change=Change.REMOVED)
+    lines = [read_line(line) for line in ledger.journal]
+    assert [(one.what, one.by, one.happened, one.epoch, one.target, one.agent) for one in lines] == [
+        ("AddForeign", "k1", ("changed",), 1, "human-agent", "participant:p9"),
+        ("RemoveForeign", "k1", ("changed",), 2, "ai-agent", None),
+    ]
+    assert [one.at for one in lines] == [NOW // 1000] * 2
+
+
+def test_the_journal_tells_the_end(ledger):
+    """The closing of a conversation that somebody holds, which ends their turn."""
+    report(ledger, 2)
+    ledger.take_conversation(make_conversation(status="CLOSED"), Version(5, 5), CAUSE)
+    line = read_line(ledger.journal[-1])
+    assert (line.what, line.at, line.epoch, line.agent) == ("CloseFloor", NOW // 1000, 1, "participant:p9")
 
 
 def test_the_queue_of_the_settings_gets_it_afterwards(ledger):
