@@ -263,7 +263,7 @@ class Ledger(LedgerFields):
         return Ledger(self.namespace, self.account_id, self.conversation_id, self.fields | {"rev": rev}, self.known)
 
     def take_floor(self, holding: Holding, given: Input, cause: Cause, **noted: Any) -> Step:
-        """Apply an input to the floor that `holding_of` gave; publish what happened and note it, unless it is refused."""
+        """Apply an input to the floor that `holding_of` gave; publish and note what happened, unless refused."""
         step, told = take_input(self, holding, given)
         if step.refused is None:
             self.journal.append(write_line(step, given, cause, **noted))
