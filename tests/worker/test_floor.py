@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import time
+from functools import reduce
 
 import pytest
 
@@ -15,6 +16,9 @@ from router.streams.delivery import Delivery, Done, Poison, StreamRef
 from tests.core.builders import CONVERSATION, make_conversation
 from tests.support.accounts import ACCOUNT
 from tests.worker.floor_place import PEOPLE, Place, ask, hold
+
+#: What no reader of the answer to a refused command could take.
+DEEP = reduce(lambda inner, _: [inner], range(251), 1)
 
 pytestmark = pytest.mark.promise(6)
 
@@ -118,6 +122,7 @@ async def test_refusals(place, kind, data, why):
         ("handoff.request", {"conversation": CONVERSATION, "reason": "x", "context": {"a": "x" * 8192}}, "8192"),
         ("handoff.request", {"conversation": CONVERSATION, "reason": "x", "account": "AC0"}, "not configured"),
         ("conversation.release", {"conversation": CONVERSATION, "agent": "dana", "epoch": "1"}, "epoch"),
+        ("conversation.release", {"conversation": CONVERSATION, "agent": "dana", "epoch": 1, "more": DEEP}, "deeper"),
         ("offer.accept", {"offer": "7", "agent": "dana"}, "no offer's id"),
         ("agent.available", {"agent": "nobody"}, "not in the roster"),
         ("agent.available", {"agent": "dana", "life": 0}, "life"),

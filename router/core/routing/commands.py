@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from router.core.errors import UnusableError
 from router.core.lenient_json import parse_json
 from router.core.policy import MAX_PRIORITY
-from router.core.routing.holding import MAX_CONTEXT, MAX_DEPTH, MAX_SUMMARY, measure_context
+from router.core.routing.holding import MAX_CONTEXT, MAX_DEPTH, MAX_SUMMARY, is_deeper, measure_context
 from router.core.values import value
 
 if TYPE_CHECKING:
@@ -196,6 +196,8 @@ def _read(text: bytes, given_kind: str, given_id: str) -> Command:
     if not isinstance(command_id, str) or not 0 < len(command_id) <= _MAX_ID:
         raise UnusableError(f"a command needs an id of 1 to {_MAX_ID} characters")
     raw = document["data"]
+    if is_deeper(raw, MAX_DEPTH + 1):  # the answer to a refused command has all of it
+        raise UnusableError(f"{kind}: data is nested deeper than {MAX_DEPTH + 1} levels")
     return Command(kind, command_id, check_data(kind, raw), raw)
 
 

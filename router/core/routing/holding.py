@@ -146,11 +146,18 @@ def read_holding(text: str) -> Holding:
 
 def measure_context(context: dict[str, Any]) -> int | None:
     """Return the bytes of a context's JSON; None if it is nested deeper than MAX_DEPTH."""
-    level: list[Any] = [context]
-    for _ in range(MAX_DEPTH + 2):  # the values of the deepest level, and nothing below them
+    if is_deeper(context, MAX_DEPTH):
+        return None
+    text = json.dumps(context, ensure_ascii=False, separators=(",", ":"))
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def is_deeper(value: Any, most: int) -> bool:
+    """Return whether JSON is nested deeper than `most` levels."""
+    level: list[Any] = [value]
+    for _ in range(most + 2):  # the values of the deepest level, and nothing below them
         if not level:
-            text = json.dumps(context, ensure_ascii=False, separators=(",", ":"))
-            return len(text.encode("utf-8", "surrogatepass"))
+            return False
         nested = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
         level = [each for one in nested for each in one]
-    return None
+    return True
