@@ -186,6 +186,42 @@ async def test_a_queue_that_waits_tells_it_once(place):
     assert (await place.last("offer.made")).agent.identity == "dana"
 
 
+@pytest.mark.parametrize("fallback", [Fallback.WAIT, Fallback.MESSAGE])
+async def test_who_declined_is_asked_again_once_the_patience_is_over(place, fallback):
+    """And after the same time again: nobody waits for ever because each person has said no once."""
+    place.team = Team(PEOPLE, {"default": Queue(patience=60, fallback=fallback, fallback_message="Please wait.")})
+    await place.announce(Target.HUMAN_AGENT)
+    for agent in PEOPLE:
+        await place.send("agent.available", agent=agent, life=600)
+    await place.later(0)
+    for number in range(2):
+        for agent in PEOPLE:
+            made = await place.last("offer.made")
+            assert made.agent.identity == agent
+            await place.send("offer.decline", offer=made.offer.id, agent=agent)
+        await place.later(59)
+        assert (await place.types()).count("offer.made") == 2 * number + 2
+        await place.later(1)
+    count = (await place.types()).count
+    assert (count("offer.made"), count("handoff.failed"), count("handoff.requested")) == (5, 1, 1)
+    await place.send("offer.accept", offer=(await place.last("offer.made")).offer.id, agent="dana")
+    assert (await place.last("holder.changed")).to.agent == "dana"
+
+
+async def test_one_who_was_meant_and_declined_is_asked_with_all_others(place):
+    """Not at once: the others come first, and the patience passes before the same question."""
+    place.team = Team(PEOPLE, {"default": Queue(patience=60, fallback=Fallback.WAIT)})
+    await place.announce()
+    await place.send("agent.available", agent="dana", life=600)
+    await ask(place, agent="dana")
+    made = await place.last("offer.made")
+    await place.send("offer.decline", offer=made.offer.id, agent="dana")
+    await place.later(59)
+    assert (await place.types())[-2:] == ["offer.ended", "handoff.failed"]
+    await place.later(1)
+    assert ((await place.types())[-1], (await place.last("offer.made")).agent.identity) == ("offer.made", "dana")
+
+
 async def test_overflow(place):
     """After its patience a queue hands over to the next, which begins its own."""
     queues = {"default": Queue(patience=60, overflow="late"), "late": Queue("late", accept=AcceptMode.AUTOMATIC)}

@@ -81,8 +81,8 @@ class HandoffRequest(_Model):
     """An open request for a person. Times are in ms since 1970.
 
     `asked_by` is the agent who transfers, None for the AI agent, a rule or a call. `agent`: nobody but this one is
-    asked. `declined` are not asked again, `missed` let their offer expire and are asked after all others. `overdue`:
-    the queue's patience is over, and its fallback is to wait.
+    asked. `declined` are not asked again while the queue has patience, `missed` are asked after all others: they let
+    their offer expire. `is_overdue`: the patience is over, and the fallback is to wait; then all are asked again.
     """
 
     id: str
@@ -99,6 +99,8 @@ class HandoffRequest(_Model):
     declined: tuple[str, ...] = ()
     missed: tuple[str, ...] = ()
     is_overdue: bool = False
+    #: When those who had declined could be asked again the last time, 0 if that never was.
+    asked_again_at: int = 0
     #: When the request came to its present queue: patience and relaxation count from here.
     queued_at: int = 0
 

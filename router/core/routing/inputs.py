@@ -75,6 +75,14 @@ class GiveUp:
 
 
 @value
+class AskAgain:
+    """Those who declined a request that waits on may be asked again."""
+
+    request_id: str
+    now: int
+
+
+@value
 class Overflow:
     """The request moves on to another queue."""
 
@@ -135,6 +143,7 @@ Input = (
     | ExpireOffer
     | LosePlace
     | GiveUp
+    | AskAgain
     | Overflow
     | LoseCustomer
     | ReleaseFloor

@@ -25,6 +25,7 @@ from router.core.routing.holding import (
 from router.core.routing.inputs import (
     AcceptOffer,
     AddForeign,
+    AskAgain,
     AskForPerson,
     Changed,
     CloseFloor,
@@ -205,6 +206,15 @@ def _give_up(holding: Holding, given: GiveUp) -> Step:
     return Step(step.holding, (*step.happened[:-1], failed, step.happened[-1]))
 
 
+def _ask_again(holding: Holding, given: AskAgain) -> Step:
+    request = _request(holding)
+    if request.id != given.request_id or not request.is_overdue:
+        return Step(holding, refused=Why.NO_OFFER)
+    last = (*(one for one in request.missed if one not in request.declined), *request.declined)
+    again = request.model_copy(update={"declined": (), "missed": last, "asked_again_at": given.now})
+    return Step(holding.changed(request=again))
+
+
 def _overflow(holding: Holding, given: Overflow) -> Step:
     request = _request(holding)
     if request.id != given.request_id or request.queue == given.queue:
@@ -331,6 +341,7 @@ TABLE: Final[dict[type[Input], Row]] = {
     ExpireOffer: Row(_expire, _CLOSED, _OFFERED_ONLY),
     LosePlace: Row(_unplace, _CLOSED, _OFFERED_ONLY),
     GiveUp: Row(_give_up, _CLOSED, _REQUESTED_ONLY),
+    AskAgain: Row(_ask_again, _CLOSED, {Stage.IDLE: Why.NO_OFFER, Stage.OFFERED: Why.PENDING}),
     Overflow: Row(_overflow, _CLOSED, _REQUESTED_ONLY),
     LoseCustomer: Row(_abandon, _CLOSED, _REQUESTED_ONLY),
     ReleaseFloor: Row(_release, _CLOSED | {Floor.AI: Why.NOT_HOLDER, Floor.QUEUE: Why.NOT_HOLDER}),

@@ -12,7 +12,7 @@ from router.core.keys import Target
 from router.core.policy import MAX_PRIORITY
 from router.core.routing.choice import Need
 from router.core.routing.holding import HandoffRequest, Why
-from router.core.routing.inputs import AskForPerson, ExpireOffer, GiveUp, LapseHolder, LosePlace, Overflow
+from router.core.routing.inputs import AskAgain, AskForPerson, ExpireOffer, GiveUp, LapseHolder, LosePlace, Overflow
 from router.core.routing.queues import DEFAULT_QUEUE, AcceptMode
 from router.core.routing.transitions import FOREIGN
 from router.core.values import value
@@ -136,10 +136,13 @@ def due_now(holding: Holding, team: Team, now: int) -> Input | None:
     request, offer = holding.request, holding.offer
     if offer is not None and now >= offer.expires_at:
         return ExpireOffer(offer.id, now)
-    if holding.is_closed or request is None or offer is not None or request.is_overdue:
+    if holding.is_closed or request is None or offer is not None:
         return None
     queue = team.queue(request.queue)
     is_open = _is_open(request, team, now)
+    if request.is_overdue:
+        is_due = is_open and request.declined and now >= _asks_again_at(request, team)
+        return AskAgain(request.id, now) if is_due else None
     is_refused = request.agent is not None and request.agent in request.declined
     if is_open and not is_refused and now < _patience_ends(request, team):
         return None
@@ -166,7 +169,7 @@ def ask_if_nobody_is(holding: Holding, conversation: str, reason: str, now: int)
 def _ask_anew(request: HandoffRequest, name: str, reason: str, now: int) -> HandoffRequest:
     """Return a request for whoever comes, with the needs of an earlier one."""
     fresh = {"id": name, "reason": reason, "since": now, "queued_at": now, "asked_by": None, "agent": None}
-    return request.model_copy(update=fresh | {"declined": (), "missed": (), "is_overdue": False})
+    return request.model_copy(update=fresh | {"declined": (), "missed": (), "is_overdue": False, "asked_again_at": 0})
 
 
 def next_due(holding: Holding, team: Team, now: int) -> int | None:
@@ -180,6 +183,8 @@ def next_due(holding: Holding, team: Team, now: int) -> int | None:
         return now
     queue = team.queue(request.queue)
     times = [] if request.is_overdue else [_patience_ends(request, team)]
+    if request.is_overdue and request.declined and _is_open(request, team, now):
+        times.append(_asks_again_at(request, team))
     if queue.hours or queue.holidays:
         times.append(now + _HOURS)
     if queue.wait_message:
@@ -192,6 +197,12 @@ def next_due(holding: Holding, team: Team, now: int) -> int | None:
 
 def _patience_ends(request: HandoffRequest, team: Team) -> int:
     return request.queued_at + int(team.queue(request.queue).patience * 1000)
+
+
+def _asks_again_at(request: HandoffRequest, team: Team) -> int:
+    """Return when those who declined are asked again, of a request that waits on: as patiently as the queue."""
+    queue = team.queue(request.queue)
+    return (request.asked_again_at or request.queued_at) + int(max(queue.patience, queue.ring) * 1000)
 
 
 def after_lapse(holding: Holding, agent: str, conversation: str, now: int) -> Input | Why | None:

@@ -19,6 +19,7 @@ from router.core.routing.holding import (
 from router.core.routing.inputs import (
     AcceptOffer,
     AddForeign,
+    AskAgain,
     AskForPerson,
     Changed,
     CloseFloor,
@@ -288,6 +289,12 @@ class Floors(RuleBasedStateMachine):
 
     @precondition(lambda self: self.holding.request is not None)
     @rule()
+    def ask_all_again(self):
+        step = self.take(AskAgain(self.holding.request.id, self.now))
+        assert step.refused is not None or not self.holding.request.declined
+
+    @precondition(lambda self: self.holding.request is not None)
+    @rule()
     def lose_customer(self):
         step = self.take(LoseCustomer(self.holding.request.id))
         assert step.refused is not None or self.holding.request is None
@@ -341,6 +348,7 @@ def test_the_table_has_every_input():
     assert set(TABLE) == {
         AcceptOffer,
         AddForeign,
+        AskAgain,
         AskForPerson,
         CloseFloor,
         DeclineOffer,
