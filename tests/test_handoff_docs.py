@@ -20,6 +20,7 @@ from router.core.entries import (
 from router.core.keys import Keys
 from router.core.routing.commands import COMMANDS, CommandData, read_command
 from router.core.routing.holding import Because, OfferEnd, Why
+from router.core.routing.inputs import OWN_EVENTS
 from tests.test_consumers import node_modules
 from tests.test_docs import PAGES, example, table, words
 
@@ -58,6 +59,11 @@ def test_every_refusal_is_explained():
 def test_every_reason_of_a_change_is_explained():
     """In the words of `holder.changed`."""
     assert [row[0] for row in table("because", PAGE)] == list(Because)
+
+
+def test_everything_that_the_router_does_on_its_own_is_explained():
+    """In the words of `cause.event_type` and of `explain`."""
+    assert [row[0] for row in table("own events", "docs/entries.md")] == list(OWN_EVENTS.values())
 
 
 def test_entries_about_handoffs_are_all_there():

@@ -16,7 +16,7 @@ from router.core.ledger.floor import holding_of, is_abandoned, is_of_earlier_rel
 from router.core.ledger.marker import HOLDING_FIELD, Claim
 from router.core.ledger.turns import next_turn, publish_turns
 from router.core.routing.holding import Why
-from router.core.routing.inputs import GetPlace, LoseCustomer, LosePlace
+from router.core.routing.inputs import OWN_EVENTS, GetPlace, LoseCustomer, LosePlace
 from router.core.routing.journal import MAX_AGENTS, show_looked_for, write_line
 from router.core.routing.notices import notice_of
 from router.core.routing.queues import AcceptMode
@@ -164,7 +164,7 @@ class FloorPath:
             if holding is None or given is None:
                 await self.settle(ledger, holding)
                 return
-            cause = self._own_cause(type(given).__name__, conversation_id)
+            cause = self._own_cause(given, conversation_id)
             step = ledger.take_floor(holding, given, cause, at=self.now)
             if step.refused is not None:
                 await self.settle(ledger, holding)
@@ -200,7 +200,7 @@ class FloorPath:
                 await self._plan(ledger, holding, answer, revision)
                 return
             ledger = ledger.again()  # not read: the commit tells whether somebody has changed it
-            cause = self._own_cause(type(given).__name__, conversation_id)
+            cause = self._own_cause(given, conversation_id)
             looked_for = await self._looked_for(holding, answer)
             step = ledger.take_floor(holding, given, cause, at=self.now, **looked_for)
             if step.refused is not None:
@@ -282,9 +282,9 @@ class FloorPath:
             )
         return is_committed
 
-    def _own_cause(self, what: str, conversation_id: str) -> Cause:
-        """Return the cause of what the router does by itself."""
-        return Cause(COMMANDS_SOURCE, what, conversation_id, "", self._clock())
+    def _own_cause(self, given: Input, conversation_id: str) -> Cause:
+        """Return the cause of what the router does on its own."""
+        return Cause(COMMANDS_SOURCE, OWN_EVENTS[type(given)], conversation_id, "", self._clock())
 
 
 def _lost(ledger: Ledger, holding: Holding) -> Input | None:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from router.core.events import COMMANDS_SOURCE, Cause
+from router.core.routing.inputs import OWN_EVENTS, LapseHolder
 from router.core.routing.wishes import after_lapse
 from router.logs import describe, log
 from router.streams.client.connection import RedisError
@@ -106,7 +107,7 @@ class FloorLoop:
 
     async def _lapse(self, agent: str, name: str) -> None:
         account_id, conversation_id = _split(name)
-        cause = Cause(COMMANDS_SOURCE, "LapseHolder", conversation_id, "", self._floor.now * 1000)
+        cause = Cause(COMMANDS_SOURCE, OWN_EVENTS[LapseHolder], conversation_id, "", self._floor.now * 1000)
         home, now = f"{account_id}/{conversation_id}", self._floor.now
         result = await self._floor.apply(
             account_id, conversation_id, lambda holding: after_lapse(holding, agent, home, now), cause

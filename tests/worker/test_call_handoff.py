@@ -80,7 +80,7 @@ async def test_handoff_data_asks_for_a_person(harness, lines):
     assert (line["result"], line["reason"]) == ("noted", "a person is asked for")
     journal = harness.keys.journal(ACCOUNT, entry.data.conversation.id)
     (noted,) = [read_line(row) for row in await harness.redis.lrange(journal, 0, -1)]
-    assert (noted.what, noted.happened, noted.target) == ("AskForPerson", ("requested",), "ai-agent")
+    assert (noted.what, noted.happened, noted.target) == ("call.in-progress", ("handoff.requested",), "ai-agent")
 
 
 async def test_from_the_call_to_the_person(harness):

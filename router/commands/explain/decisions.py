@@ -1,7 +1,8 @@
 """`python -m router explain CONVERSATION|PARTICIPANT`: who holds a conversation and why, decision by decision.
 
-With `--with FILE` also what another routing.toml or roster.toml would have decided: the rule for its customers at this
-time of day, and the agent for each choice, of the agents as they were then.
+While a request waits, also why nobody is asked now. With `--with FILE` also what another routing.toml or roster.toml
+would have decided: the rule for its customers at this time of day, and the agent for each choice, of the agents as they
+were then.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from router.commands.connected import connected
+from router.commands.explain.waiting import read_waiting
 from router.commands.redaction import plain
 from router.core.addresses import from_key, mask
 from router.core.errors import SettingsError
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    from router.commands.explain.waiting import WaitingRequest
     from router.core.ledger.ledger import Ledger
     from router.core.policy import Decision, Policy
     from router.core.routing.holding import Holding
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
 FOUND: Final = 0
 NOTHING: Final = 1
 _FILES: Final = ("roster.toml", "routing.toml")
+#: People whose reasons are shown as text.
+_MOST_REASONS: Final = 20
 
 
 class Other(NamedTuple):
@@ -63,10 +68,11 @@ async def run_explain(arguments: argparse.Namespace) -> int:
             return NOTHING
         lines: Any = await redis.lrange(settings.keys.journal(found.account_id, found.conversation_id), 0, -1)
         journal = [read_line(line) for line in lines]
+        waiting = await read_waiting(redis, settings, holding_of(found))
         if arguments.json:
-            show(json.dumps(_as_data(found, journal, other)))
+            show(json.dumps(_as_data(found, journal, other, waiting)))
         else:
-            for text in _as_text(found, journal, other):
+            for text in _as_text(found, journal, other, waiting):
                 show(text)
     return FOUND
 
@@ -132,19 +138,23 @@ def _time(millis: int) -> str:
     return datetime.fromtimestamp(millis / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
 
 
-def _as_text(ledger: Ledger, journal: list[JournalLine], other: Other | None) -> Iterator[str]:
+def _as_text(
+    ledger: Ledger, journal: list[JournalLine], other: Other | None, waiting: WaitingRequest | None
+) -> Iterator[str]:
     holding = holding_of(ledger)
     status = ledger.fields.get("status", "status unknown")
     yield f"conversation {ledger.conversation_id} of {ledger.account_id}: {status}"
     yield f"  {_holder(ledger, holding)}"
     yield f"  the rule that decided first: {ledger.fields.get('reason', 'none')}"
+    if waiting is not None:
+        yield from _waiting_as_text(waiting)
     if other is not None:
         for address, decision in _decisions(ledger, other.policy).items():
             yield f"  with {other.name} now, for {address}: {decision.target or 'ignore'}, because of {decision.reason}"
     for line in journal:
         yield ""
         yield f"{_time(line.at)}  {line.what}{f' ({plain(line.by)})' if line.by else ''}"
-        result = f"refused: {line.refused}" if line.refused else ", ".join(line.happened) or "nothing changed"
+        result = f"refused: {line.refused}" if line.refused else ", ".join(line.happened) or "no entry"
         yield f"  {result}; epoch {line.epoch}, held by {line.agent or line.target}"
         yield from _choice_as_text(line, other)
 
@@ -157,6 +167,20 @@ def _holder(ledger: Ledger, holding: Holding | None) -> str:
     asked = f", a request waits in the queue '{request.queue}' since {_time(request.since)}" if request else ""
     offered = f", {offer.agent} is asked until {_time(offer.expires_at)}" if offer else ""
     return f"held by {who} in epoch {ledger.epoch}{asked}{offered}"
+
+
+def _waiting_as_text(waiting: WaitingRequest) -> Iterator[str]:
+    need = waiting.need
+    if need is None:
+        yield f"  nobody is looked for now: the queue '{waiting.queue}' is closed, or its patience is over"
+        return
+    skills = f", skills {', '.join(sorted(need.skills))}" if need.skills else ""
+    chosen = f"{waiting.chosen} is asked next" if waiting.chosen else "nobody can be asked now"
+    yield f"  {chosen}: queue '{waiting.queue}', {need.channel or 'no channel'}{skills}, priority {need.priority}"
+    for agent, why in list(waiting.reasons.items())[:_MOST_REASONS]:
+        yield f"    not {agent}: {why}"
+    if len(waiting.reasons) > _MOST_REASONS:
+        yield f"    and {len(waiting.reasons) - _MOST_REASONS} others: see --json"
 
 
 def _choice_as_text(line: JournalLine, other: Other | None) -> Iterator[str]:
@@ -176,7 +200,9 @@ def _choice_as_text(line: JournalLine, other: Other | None) -> Iterator[str]:
         yield from (f"    not {agent}: {why}" for agent, why in reasons.items())
 
 
-def _as_data(ledger: Ledger, journal: list[JournalLine], other: Other | None) -> dict[str, Any]:
+def _as_data(
+    ledger: Ledger, journal: list[JournalLine], other: Other | None, waiting: WaitingRequest | None
+) -> dict[str, Any]:
     holding = holding_of(ledger)
     lines = []
     for line in journal:
@@ -195,6 +221,14 @@ def _as_data(ledger: Ledger, journal: list[JournalLine], other: Other | None) ->
         "holder": holding.holder.model_dump(mode="json") if holding else None,
         "journal": lines,
     }
+    if waiting is not None:
+        data["waiting"] = {
+            "queue": waiting.queue,
+            "skills": sorted(waiting.need.skills) if waiting.need else None,
+            "is_open": waiting.need is not None,
+            "chosen": waiting.chosen,
+            "others": waiting.reasons,
+        }
     if other is not None:
         decided = _decisions(ledger, other.policy)
         data["with"] = {

@@ -5,7 +5,7 @@ All times are in ms since 1970. The transitions are in core.routing.transitions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from router.core.values import value
 
@@ -152,6 +152,18 @@ Input = (
     | RemoveForeign
     | CloseFloor
 )
+
+#: What the router does on its own, as `cause.event_type` of entries and `explain` name it (docs/entries.md).
+OWN_EVENTS: Final[dict[type[Input], str]] = {
+    AskForPerson: "person.needed",
+    GetPlace: "agent.chosen",
+    LosePlace: "agent.lost",
+    ExpireOffer: "offer.expired",
+    Overflow: "queue.overflow",
+    GiveUp: "queue.fallback",
+    LapseHolder: "presence.lapsed",
+    LoseCustomer: "customer.left",
+}
 
 
 @value

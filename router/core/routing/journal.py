@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from router.core.routing.choice import AgentState, Need, choose, objection
+from router.core.routing.inputs import Changed, CloseFloor, Ended, Failed, Made, Requested
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from router.core.events import Cause
-    from router.core.routing.inputs import Input
+    from router.core.routing.inputs import Happening, Input
     from router.core.routing.team import Team
     from router.core.routing.transitions import Step
 
@@ -96,7 +97,11 @@ class JournalNeed(BaseModel):
 
 
 class JournalLine(BaseModel):
-    """One decision at `at` (ms since 1970): `what` came in, `happened` what followed, or why it was `refused`."""
+    """One decision at `at` (ms since 1970): `what` came in, which entries followed, or why it was `refused`.
+
+    `what` is the event type of the cause: a command, one of OWN_EVENTS, or what Twilio reported. `by` is the id of the
+    command, or the idempotency key of the event. `happened` has the types of the entries, with the word that matters.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -129,17 +134,32 @@ class JournalLine(BaseModel):
         return choice.agent, reasons | behind
 
 
+def _name(happened: Happening) -> str:
+    match happened:
+        case Requested():
+            return "handoff.requested"
+        case Made():
+            return "offer.made"
+        case Ended():
+            return f"offer.ended ({happened.how})"
+        case Changed():
+            return f"holder.changed ({happened.because})"
+        case Failed():
+            return f"handoff.failed ({happened.fallback})" if happened.fallback else "handoff.failed"
+
+
 def write_line(step: Step, given: Input, cause: Cause, *, at: int | None = None, **looked_for: Any) -> str:
     """Return the line about the step of an input; `looked_for` is what show_looked_for returns.
 
     `at` is in ms since 1970; without it that of the cause.
     """
     holding = step.holding
+    closed = ("conversation.closed",) if isinstance(given, CloseFloor) else ()
     line = JournalLine(
         at=cause.received_at // 1000 if at is None else at,
-        what=type(given).__name__,
+        what=cause.event_type,
         by=cause.idempotency_key,
-        happened=tuple(type(one).__name__.lower() for one in step.happened),
+        happened=(*map(_name, step.happened), *closed),
         refused=str(step.refused) if step.refused is not None else None,
         epoch=holding.epoch,
         target=str(holding.holder.target),

@@ -1,6 +1,7 @@
 """`explain`: who holds a conversation and why, and what another file would have decided."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -49,9 +50,14 @@ async def test_every_decision_is_shown(place, capsys, name):
     assert "held by eli in epoch 1" in text
     assert "the rule that decided first: a rule" in text
     assert [line.split("  ")[1] for line in text.splitlines() if line.startswith("20")] == [
-        "AskForPerson (command-4)",
-        "GetPlace",
-        "AcceptOffer (accepted)",
+        "handoff.request (command-4)",
+        "agent.chosen",
+        "offer.accept (accepted)",
+    ]
+    assert [line.partition(";")[0].strip() for line in text.splitlines() if "; epoch" in line] == [
+        "handoff.requested",
+        "offer.made",
+        "offer.ended (accepted), holder.changed (accepted)",
     ]
     assert "eli was chosen" in text
     assert "not dana: lacks german" in text
@@ -62,6 +68,42 @@ async def test_refusals_are_shown(place, capsys):
     """With their reason, and that nothing changed."""
     await place.send("conversation.release", "early", conversation=CONVERSATION, agent="dana", epoch=1)
     assert "refused: not-the-holder" in await explain(capsys, CONVERSATION)
+
+
+async def test_why_nobody_is_asked_now(place, capsys, tmp_path, monkeypatch):
+    """Of everybody in the roster, also of those who are not present."""
+    rows = {"dana": "capacity = 2", "eli": 'capacity = 2\nskills = ["german"]', "gus": "capacity = 1"}
+    people = [f'[[agent]]\nidentity = "{name}"\nname = "{name}"\n{rest}\n' for name, rest in rows.items()]
+    (tmp_path / "roster.toml").write_text("".join(people))
+    (tmp_path / "routing.toml").write_text('[default]\ntarget = "ai-agent"\n')
+    monkeypatch.setenv("ROUTER_CONFIG_DIR", str(tmp_path))
+    await place.send("conversation.release", conversation=CONVERSATION, agent="eli", epoch=1)
+    await place.send("agent.away", agent="eli")
+    await ask(place, skills=["german"])
+    text = await explain(capsys, CONVERSATION)
+    shown = text.partition("nobody can be asked now: queue 'default', SMS, skills german, priority 0\n")[2]
+    assert shown.splitlines()[:4] == [
+        "    not dana: lacks german",
+        "    not eli: away",
+        "    not gus: not present",
+        "    not fay: not in the roster",
+    ]
+    waiting = json.loads(await explain(capsys, CONVERSATION, "--json"))["waiting"]
+    assert (waiting["is_open"], waiting["chosen"], waiting["others"]["gus"]) == (True, None, "not present")
+
+
+async def test_nobody_is_asked_by_a_closed_queue(place, capsys, tmp_path, monkeypatch):
+    """That is the reason then, and not the people."""
+    (tmp_path / "roster.toml").write_text('[[agent]]\nidentity = "dana"\nname = "Dana"\ncapacity = 2\n')
+    today = datetime.now(tz=UTC).date()
+    holidays = f"{today}, {today + timedelta(1)}"  # midnight may pass during the test
+    routing = f'[default]\ntarget = "ai-agent"\n[[queue]]\nname = "default"\nholidays = [{holidays}]\n'
+    (tmp_path / "routing.toml").write_text(routing)
+    monkeypatch.setenv("ROUTER_CONFIG_DIR", str(tmp_path))
+    await place.send("conversation.release", conversation=CONVERSATION, agent="eli", epoch=1)
+    await place.send("agent.away", agent="eli")
+    await ask(place, skills=["german"])
+    assert "nobody is looked for now: the queue 'default' is closed" in await explain(capsys, CONVERSATION)
 
 
 async def test_what_other_people_would_have_been_chosen(place, capsys, tmp_path):

@@ -62,8 +62,8 @@ def test_the_journal_tells_who_came_and_who_left(ledger):
     report(ledger, 3, change=Change.REMOVED)
     lines = [read_line(line) for line in ledger.journal]
     assert [(one.what, one.by, one.happened, one.epoch, one.target, one.agent) for one in lines] == [
-        ("AddForeign", "k1", ("changed",), 1, "human-agent", "participant:p9"),
-        ("RemoveForeign", "k1", ("changed",), 2, "ai-agent", None),
+        ("PARTICIPANT_ADDED", "k1", ("holder.changed (added-by-another-system)",), 1, "human-agent", "participant:p9"),
+        ("PARTICIPANT_ADDED", "k1", ("holder.changed (removed-by-another-system)",), 2, "ai-agent", None),
     ]
     assert [one.at for one in lines] == [NOW // 1000] * 2
 
@@ -73,7 +73,12 @@ def test_the_journal_tells_the_end(ledger):
     report(ledger, 2)
     ledger.take_conversation(make_conversation(status="CLOSED"), Version(5, 5), CAUSE)
     line = read_line(ledger.journal[-1])
-    assert (line.what, line.at, line.epoch, line.agent) == ("CloseFloor", NOW // 1000, 1, "participant:p9")
+    assert (line.happened, line.at, line.epoch, line.agent) == (
+        ("conversation.closed",),
+        NOW // 1000,
+        1,
+        "participant:p9",
+    )
 
 
 def test_the_queue_of_the_settings_gets_it_afterwards(ledger):
