@@ -103,8 +103,7 @@ class PersonActions:
 
     async def notify(
         self,
-        account_id: str,
-        conversation_id: str,
+        ticket: Ticket,
         customer: EntryParticipant,
         ours: Address,
         text: str,
@@ -113,13 +112,14 @@ class PersonActions:
         said_at: int,
     ) -> str:
         """Send a text of nobody in particular from our side's address; returns a ReplyOutcome or a JoinOutcome."""
+        account_id, conversation_id = ticket.account_id, ticket.conversation_id
         if is_classic(conversation_id) or ours.channel not in SENDING:
             return ReplyOutcome.CANNOT_SEND
         since = said_at + self._api_ahead(account_id) - _CLOCK_SKEW
         client = self._apis.of(account_id).v2
         message = V2Text(client, conversation_id, customer, ours.channel, ours, text, since=lambda: since)
         joiner = self._joiners.of(account_id, conversation_id)
-        sending = effect.send(message, None, step="notify")
+        sending = effect.send(message, ticket, step="notify")
         return await unless_ended(sending, partial(joiner.find_ending, conversation_id, customer.id))
 
     async def close(self, ticket: Ticket, effect: Effect) -> str:

@@ -107,9 +107,8 @@ class Actions:
             return
         effect = self._effects.of(self._keys.partition_of(ledger.conversation_id), name)
         shown = EntryParticipant.model_validate(customer)
-        how = await self._people.notify(
-            ledger.account_id, ledger.conversation_id, shown, ours, text, effect, said_at=self._clock()
-        )
+        ticket = Ticket(ledger.account_id, ledger.conversation_id, holding.epoch)
+        how = await self._people.notify(ticket, shown, ours, text, effect, said_at=self._clock())
         log("command.sent", id=name, conversation=ledger.conversation_id, agent=None, result=how)
 
     async def close(self, command: Command, account_id: str, _: Delivery, __: Holding) -> Verdict | Why:

@@ -8,8 +8,10 @@ from router.agents.effects import Effects
 from router.agents.joiners import Joiners
 from router.agents.people import PersonActions
 from router.core.keys import COMMANDER, Keys, Target
+from router.core.ledger.floor import holding_of
 from router.streams.delivery import Done
 from router.worker.people import Actions
+from tests.support.accounts import ACCOUNT
 from tests.worker.floor_place import Place
 
 pytestmark = pytest.mark.promise(7)
@@ -89,6 +91,20 @@ async def test_a_text_that_comes_too_late_is_refused_with_an_answer(desk):
     for _ in range(2):
         assert await desk.send("conversation.say", "said", text="hello") == Done()
     assert ("hello" in await desk.texts(), await desk.refused()) == (False, ["stale-epoch"])
+
+
+async def test_a_notice_that_comes_too_late_is_not_sent(desk):
+    """Somebody has the conversation by now: a place in line would be a second voice."""
+    await desk.send("conversation.release", "released")
+    ledger = await desk.place.store.read_whole(ACCOUNT, desk.conversation)
+    waiting = holding_of(ledger)
+    await desk.actions.notify(ledger, waiting, "in time", "You are number 1.")
+    await desk.place.send("agent.available", agent="eli")
+    await desk.place.send("handoff.request", conversation=desk.conversation, reason="x")
+    made = await desk.place.last("offer.made")
+    await desk.place.send("offer.accept", offer=made.offer.id, agent="eli")
+    await desk.actions.notify(ledger, waiting, "late", "You are number 2.")
+    assert [one for one in await desk.texts() if one.startswith("You are")] == ["You are number 1."]
 
 
 @pytest.mark.parametrize("kind", ["conversation.say", "conversation.finish"])
