@@ -161,6 +161,7 @@ OWN_EVENTS: Final[dict[type[Input], str]] = {
     ExpireOffer: "offer.expired",
     Overflow: "queue.overflow",
     GiveUp: "queue.fallback",
+    AskAgain: "queue.again",
     LapseHolder: "presence.lapsed",
     LoseCustomer: "customer.left",
 }
