@@ -40,7 +40,9 @@ _PACKAGES = ("router", "handlers")
 
 
 class ForkedProcess:
-    """A process that is no child of this one, with the interface of asyncio's own."""
+    """A process that is no child of this one, with the interface of asyncio's own; it has no pipes."""
+
+    stdin = stdout = None
 
     def __init__(self, pid: int, connection: socket.socket) -> None:
         self.pid = pid
@@ -95,7 +97,7 @@ async def fork_process(
 
 def can_fork(environment: Mapping[str, str]) -> bool:
     """Return whether a process is forked: in the suite, unless a variable is for Python itself, which reads it once."""
-    return "PYTEST_VERSION" in os.environ and not any(name.startswith("PYTHON") for name in environment)
+    return "_pytest" in sys.modules and not any(name.startswith("PYTHON") for name in environment)
 
 
 class _Server:

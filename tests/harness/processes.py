@@ -103,13 +103,9 @@ class ProcessHandle:
 
 
 async def start_process(directory: Path, *arguments: str, **environment: str) -> ProcessHandle:
-    """Start `python -m ARGUMENTS` with its log and its spool in a directory; in the suite it is forked."""
+    """Start `python -m ARGUMENTS` with its log and its spool in a directory."""
     output = directory / f"{time.monotonic_ns()}-{arguments[-1][:20].replace('/', '_')}.log"
-    if not can_fork(environment):
-        return await spawn(output, "-m", *arguments, environment=environment)
-    with output.open("ab") as sink:
-        variables = _variables(output, environment)
-        return ProcessHandle(await fork_process(*arguments, environment=variables, output=sink, error=sink), output)
+    return await spawn(output, "-m", *arguments, environment=environment)
 
 
 async def spawn(
@@ -121,26 +117,28 @@ async def spawn(
 ) -> ProcessHandle:
     """Start this Python with `arguments` and its log in `output`; `has_pipes` for standard input and output.
 
-    With a `standard_output` (a file descriptor) the log goes there, and only standard error to `output`.
+    With a `standard_output` (a file descriptor) the log goes there, and only standard error to `output`. A module
+    without any of this is forked, where that is possible (tests.harness.fork_server).
 
     It inherits no setting of this process, and has a session of its own, which a signal to all of us does not reach.
     """
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    defaults = {"ROUTER_SPOOL_DIR": str(output.parent / "spool"), "ROUTER_CONFIG_DIR": str(SHIPPED)}
+    variables = inherited | defaults | environment
+    is_plain = arguments[0] == "-m" and not has_pipes and standard_output is None
     pipe = asyncio.subprocess.PIPE if has_pipes else None
     with output.open("ab") as sink:
+        if is_plain and can_fork(environment):
+            forked = await fork_process(*arguments[1:], environment=variables, output=sink, error=sink)
+            return ProcessHandle(forked, output)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *arguments,
             cwd=ROOT,
-            env=_variables(output, environment),
+            env=variables,
             stdin=pipe or asyncio.subprocess.DEVNULL,
             stdout=pipe or (sink if standard_output is None else standard_output),
             stderr=sink,
             start_new_session=True,
         )
     return ProcessHandle(process, output)
-
-
-def _variables(output: Path, given: Mapping[str, str]) -> dict[str, str]:
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    defaults = {"ROUTER_SPOOL_DIR": str(output.parent / "spool"), "ROUTER_CONFIG_DIR": str(SHIPPED)}
-    return inherited | defaults | given
