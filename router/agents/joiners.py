@@ -17,7 +17,7 @@ from router.core.entries import (
     show_address,
 )
 from router.core.ledger.communications import is_message_sid
-from router.core.ledger.floor import find_customer, holding_of
+from router.core.ledger.floor import customer_there, holding_of
 from router.streams.store.gone import GoneConversations, UnhandledMessage
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ class Joiners:
         ledger = await self._store.read_whole(data.account_id, data.conversation.id)
         shown = data.participant.model_dump() if isinstance(data, HandoffData) and data.participant else None
         if shown is None and (holding := holding_of(ledger)) is not None:
-            shown = holding.customer or find_customer(ledger)
+            shown = holding.customer
+        shown = customer_there(ledger, shown)
         if not shown or not shown["addresses"]:
             return None
         customer = EntryParticipant.model_validate(shown)

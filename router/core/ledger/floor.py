@@ -43,6 +43,8 @@ def holding_of(ledger: LedgerFields, team: Team | None = None) -> Holding | None
     """
     if (text := ledger.get(HOLDING_FIELD)) is not None:
         holding = read_holding(text)
+        if (customer := customer_there(ledger, holding.customer)) is not holding.customer:
+            holding = holding.changed(customer=customer)
         return holding.changed(is_closed=True) if ledger.is_closed and not holding.is_closed else holding
     target = ledger.get("target")
     if target is None:
@@ -156,6 +158,15 @@ def find_customer(ledger: LedgerFields, known_id: str | None = None) -> dict[str
         return None
     *_, participant_id, marker = min(customers, key=lambda one: one[:3])
     return _show(ledger, participant_id, marker)
+
+
+def customer_there(ledger: LedgerFields, known: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the customer who is there: the `known` one, or another one if that one has left, or none was known.
+
+    Without others, or if the ledger was not read as a whole, the known one.
+    """
+    marker = ledger.marker(known["id"]) if known is not None and ledger.known is None else None
+    return known if marker is not None and marker.is_announced else find_customer(ledger) or known
 
 
 def is_abandoned(ledger: LedgerFields) -> bool:
