@@ -172,10 +172,11 @@ class Commander:
         if member is None and not await self._desk.keep(data.agent, until):
             raise UnusableError(f"{command.type}: agent: '{data.agent[:80]}' is not in the roster")
         if command.type == "agent.offline":
-            await self._desk.leave(data.agent, sent_at=sent_at)
+            await self._desk.leave(data.agent, sent_at=sent_at, command_id=command.id)
         elif member is not None:
             card = card_of(member, data.skills, data.channels)
-            await self._desk.arrive(card, until, is_away=command.type == "agent.away", sent_at=sent_at)
+            is_away = command.type == "agent.away"
+            await self._desk.arrive(card, until, is_away=is_away, sent_at=sent_at, command_id=command.id)
         self._wake()
         self._count(command, "done")
         return Done()

@@ -372,3 +372,20 @@ async def test_presence_is_not_an_hour_longer_after_the_clock_went_back(place):
     assert await holders(place) == ["dana"]
     await place.later(2)
     assert await holders(place) == ["dana", None]
+
+
+async def test_presence_is_told_once_by_its_id(place):
+    """A command that was written twice, or passed on twice, brings nobody back who has left since."""
+    await place.send("agent.available", "come", agent="dana")
+    place.now += 10
+    await place.send("agent.offline", "go", agent="dana")
+    place.now += 10
+    await place.send("agent.available", "come", agent="dana")
+    (dana,), _ = await place.desk.look()
+    assert dana.present_until == 0
+    await place.send("agent.available", "come-again", agent="dana")
+    (dana,), _ = await place.desk.look()
+    assert dana.present_until > place.now
+    for number in range(100):
+        await place.send("agent.away", f"again-{number}", agent="dana")
+    assert await place.redis.hstrlen(place.keys.desk("told"), "dana") < 1000

@@ -1,9 +1,9 @@
 -- The desk: who is present, with how much room, and which conversations wait. The rule is core/routing/choice.py.
 -- KEYS: the beginning of the desk's keys, which are in partition 0; the partition's fence.
 -- ARGV: the partition's fence value (number of partitions), operation, now in ms, then by operation:
---   present    identity, when they told it, card as JSON {name, capacity, skills, channels or null, wrap in ms}, ms until which it holds, '1' if away
+--   present    identity, when they told it, id of the command, card as JSON {name, capacity, skills, channels or null, wrap in ms}, ms until which it holds, '1' if away
 --   enroll     cards as JSON, ms until which they hold   people of the roster, for queues that assign without asking
---   leave      identity, when they told it           presence ends now
+--   leave      identity, when they told it, id of the command      presence ends now
 --   settle     conversation, revision, wish as JSON     (see below)
 --   round      limit, lease in ms                    what is due by now: ends wrap-ups; returns agents whose presence has
 --                                                    ended, each with its conversations, conversations that got an agent
@@ -19,10 +19,11 @@
 local P, now = KEYS[1], tonumber(ARGV[3])
 local AGENTS, PRESENCE, RESTING, PROFILES = P .. 'agents', P .. 'presence', P .. 'resting', P .. 'profiles'
 local NEEDS, CLASSES, PLACED, REVS = P .. 'needs', P .. 'classes', P .. 'placed', P .. 'revisions'
-local HELD, ASKED, SEEN, OVER = P .. 'held', P .. 'asked', P .. 'seen', P .. 'over'
+local HELD, ASKED, SEEN, OVER, TOLD = P .. 'held', P .. 'asked', P .. 'seen', P .. 'over', P .. 'told'
 local SHIFT = 4398046511104 -- 2^42, beyond every time in ms until 2109
 local LAST = 9007199254740992 -- 2^53, the revision of a conversation whose ledger is gone
 local RETURN, MEMORY = 60000, 3600000 -- ms
+local LATEST = 20 -- commands of an agent that are remembered
 local call = redis.call
 
 local function get(key, name)
@@ -281,18 +282,21 @@ local function note_card(identity, fresh, till, away, enrolled)
   serve(identity, agent)
 end
 
--- Note when somebody told their presence. Returns false if they have told something newer: a process died before it
--- acknowledged the older one, which came again.
-local function is_news(identity, sent)
-  if tonumber(call('HGET', SEEN, identity) or '0') > tonumber(sent) then
+-- Note when somebody told their presence, and by which command. Returns false if they have told something newer (a
+-- process died before it acknowledged the older one, which came again), or this is one of their last commands (it was
+-- written twice, or passed on twice).
+local function is_news(identity, sent, id)
+  local told, name = call('HGET', TOLD, identity) or '', string.sub(redis.sha1hex(id), 1, 16) .. ' '
+  if tonumber(call('HGET', SEEN, identity) or '0') > tonumber(sent) or (id ~= '' and string.find(told, name, 1, true)) then
     return false
   end
   call('HSET', SEEN, identity, sent)
+  call('HSET', TOLD, identity, string.sub(name .. told, 1, LATEST * #name))
   return true
 end
 
-function operations.present(identity, sent, card, till, away)
-  if not is_news(identity, sent) then
+function operations.present(identity, sent, id, card, till, away)
+  if not is_news(identity, sent, id) then
     return call('ZCARD', PLACED)
   end
   note_card(identity, cjson.decode(card), till, away == '1', nil)
@@ -330,8 +334,8 @@ function operations.keep(identity, till)
   return 1
 end
 
-function operations.leave(identity, sent)
-  local agent = is_news(identity, sent) and get(AGENTS, identity)
+function operations.leave(identity, sent, id)
+  local agent = is_news(identity, sent, id) and get(AGENTS, identity)
   if not agent then
     return 0
   end

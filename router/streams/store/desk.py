@@ -64,14 +64,16 @@ class Desk:
         self._keys = keys
         self._clock = clock
 
-    async def arrive(self, card: AgentCard, until: int, *, is_away: bool = False, sent_at: int | None = None) -> int:
+    async def arrive(
+        self, card: AgentCard, until: int, *, is_away: bool = False, sent_at: int | None = None, command_id: str = ""
+    ) -> int:
         """Note an agent's presence until `until` (ms); returns the number of conversations that wait to be offered.
 
-        What was sent (ms, now) before the agent's latest presence changes nothing.
+        What was sent (ms, now) before the agent's latest presence changes nothing, nor does one of their last commands.
         """
         shown, away = orjson.dumps(_show_card(card)), "1" if is_away else ""
         sent = self._clock() if sent_at is None else sent_at
-        return int(await self._run("present", card.identity, sent, shown, until, away))
+        return int(await self._run("present", card.identity, sent, command_id, shown, until, away))
 
     async def enroll(self, cards: Iterable[AgentCard]) -> int:
         """Note people who tell no presence, and get what queues assign without asking; replaces those noted before.
@@ -85,9 +87,10 @@ class Desk:
         """Extend the presence of an agent who is no longer listed, and has conversations; returns whether they have."""
         return bool(await self._run("keep", identity, until))
 
-    async def leave(self, identity: str, *, sent_at: int | None = None) -> None:
-        """End an agent's presence, unless it was told after `sent_at` (ms, now)."""
-        await self._run("leave", identity, self._clock() if sent_at is None else sent_at)
+    async def leave(self, identity: str, *, sent_at: int | None = None, command_id: str = "") -> None:
+        """End an agent's presence, unless it was told after `sent_at` (ms, now), or this is one of their last commands."""
+        sent = self._clock() if sent_at is None else sent_at
+        await self._run("leave", identity, sent, command_id)
 
     async def settle(self, conversation: str, revision: int, wish: Wish) -> Settled:
         """Make the desk agree with a conversation at a revision of its ledger."""
