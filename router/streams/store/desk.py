@@ -88,7 +88,7 @@ class Desk:
         return bool(await self._run("keep", identity, until))
 
     async def leave(self, identity: str, *, sent_at: int | None = None, command_id: str = "") -> None:
-        """End an agent's presence, unless it was told after `sent_at` (ms, now), or this is one of their last commands."""
+        """End an agent's presence, unless it was told after `sent_at` (ms, now), or by the same command before."""
         sent = self._clock() if sent_at is None else sent_at
         await self._run("leave", identity, sent, command_id)
 
