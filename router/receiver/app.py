@@ -201,7 +201,7 @@ def _make_voice(settings: Settings, calls: CallStore, clock: RedisClock) -> Voic
 def _find_team(settings: Settings) -> Team | None:
     """Return the people and queues; None if this machine has no right files of them, which workers need."""
     try:
-        return load_team(settings.config_dir)
+        return load_team(settings.config_dir, needs_people=True)
     except SettingsError:
         return None
 

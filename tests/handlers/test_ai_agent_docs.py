@@ -52,7 +52,7 @@ async def test_the_reply(harness, floor):
 
     async def texts_are(*wanted):
         async def are_there():
-            return await harness.texts(floor.opened.id) == list(wanted)
+            return (await harness.texts(floor.opened.id))[::-1] == list(wanted)  # the API lists the newest first
 
         await until(are_there)
 

@@ -304,7 +304,7 @@ async def test_a_redis_that_refuses_at_the_start_ends_the_worker(harness, monkey
     An outage is waited for instead (tests/process/test_runner.py).
     """
 
-    def refuse(_):
+    def refuse(*_):
         raise ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
 
     monkeypatch.setattr(StreamConsumer, "running", refuse)

@@ -121,7 +121,7 @@ async def test_a_whatsapp_call_matches_rules_by_number(make_harness, attached):
     harness = await make_harness(policy=PLAIN + DESK_RULE)
     caller = await connect(harness, sender=f"{attached}{CUSTOMER}", to=f"{attached}{DESK}")
     assert await harness.settle(ringing(sender=f"whatsapp:{CUSTOMER}", to=f"whatsapp:{DESK}")) == [DONE]
-    entry, requested = await harness.entries(Target.HUMAN_AGENT)
+    entry, requested = await harness.published(Target.HUMAN_AGENT)
     assert (entry.subject, entry.data.reason) == (caller["id"], "service-desk (recipient)")
     assert (requested.type, requested.subject) == ("handoff.requested", caller["id"])
     assert (entry.data.channel, entry.data.address) == ("VOICE", f"whatsapp:{CUSTOMER}")
@@ -175,7 +175,7 @@ async def test_the_policy_decides_by_the_called_number(make_harness):
     harness = await make_harness(policy=PLAIN + DESK_RULE)
     await connect(harness, to=DESK)
     assert await harness.settle(ringing(to=DESK)) == [DONE]
-    entry, requested = await harness.entries(Target.HUMAN_AGENT)
+    entry, requested = await harness.published(Target.HUMAN_AGENT)
     assert entry.data.reason == "service-desk (recipient)"
     assert (requested.type, requested.data.request.reason) == ("handoff.requested", "service-desk (recipient)")
 
