@@ -150,6 +150,22 @@ async def test_the_next_one_is_asked(place):
     assert (await place.last("offer.made")).agent.identity == "eli"
 
 
+async def test_two_customers_take_turns_with_the_only_person(place):
+    """Who misses offer after offer is asked for one customer, then for the other, while both have patience."""
+    place.team = Team({"dana": TeamMember("dana", "Dana", 1)}, {"default": Queue(ring=20, patience=90)})
+    await place.send("agent.available", agent="dana", life=600)
+    for name in ("c1", "c2"):
+        await place.announce(conversation_id=name)
+        await place.send("handoff.request", conversation=name, reason="x")
+    for _ in range(3):
+        await place.later(20)
+        await place.later(0)  # for whoever got the place that became free
+    made = [one.data.conversation.id for one in await place.told(Target.HUMAN_AGENT, "offer.made")]
+    assert made == ["c1", "c2", "c1", "c2"]
+    due = (await place.desk.round(50)).next_at
+    assert due is None or due > place.now  # nothing is left to do
+
+
 async def test_nobody_takes_it(place):
     """The AI agent is told after the queue's patience, and has kept the floor."""
     await place.announce()

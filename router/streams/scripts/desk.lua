@@ -393,9 +393,14 @@ function operations.settle(conversation, rev, text)
   end
   local need = wish.need
   local agent = is_asked and get(AGENTS, is_asked)
-  -- One who has let an offer of this request expire is asked again only if nobody else is there.
-  local stays = need and agent and agent.till > now
-  if is_asked and not (stays and not set_of(need.excluded)[is_asked] and not set_of(need.missed)[is_asked]) then
+  local stays = need and agent and agent.till > now and not set_of(need.excluded)[is_asked]
+  -- One who has let an offer of this request expire is asked again only if nobody else is there, and when it is the
+  -- turn of this conversation: others that wait come before.
+  if stays and set_of(need.missed)[is_asked] then
+    local other = call('ZSCORE', PLACED, conversation) and (choose(need) or is_asked)
+    stays = other and set_of(need.missed)[other]
+  end
+  if is_asked and not stays then
     vacate(ASKED, conversation, false)
     call('ZREM', PLACED, conversation)
     is_asked = false
