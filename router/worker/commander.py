@@ -13,6 +13,7 @@ from router.core.errors import UnusableError
 from router.core.events import COMMANDS_SOURCE, Cause
 from router.core.formats import OtherFormatError
 from router.core.keys import Target
+from router.core.printable import masked_key
 from router.core.routing.command_inputs import input_of
 from router.core.routing.commands import Finish, OfferCommand, PresenceCommand, RequestHandoff, Say, read_command
 from router.core.routing.holding import Why
@@ -104,7 +105,7 @@ class Commander:
             if data.account not in {None, account_id}:
                 raise UnusableError(f"{command.type}: account: is not that of the offer")
         if account_id not in self._accounts:
-            raise UnusableError(f"{command.type}: account: {account_id[:40]} is not configured here")
+            raise UnusableError(f"{command.type}: account: {masked_key(account_id[:40])} is not configured here")
         if isinstance(data, PresenceCommand):
             return await self._note_presence(command, data, delivery)
         if isinstance(data, OfferCommand) and data.home is None:
@@ -149,8 +150,8 @@ class Commander:
         log(
             "command",
             type=command.type,
-            id=command.id,
-            conversation=conversation_id,
+            id=masked_key(command.id),
+            conversation=masked_key(conversation_id),
             account=account_id,
             epoch=result.epoch,
             result=str(result.refused or ("repeated" if result.is_repeated else "done")),
@@ -170,7 +171,7 @@ class Commander:
         until = min(sent_at, self._floor.now) + data.life * 1000
         member = self._team().members.get(data.agent)
         if member is None and not await self._desk.keep(data.agent, until):
-            raise UnusableError(f"{command.type}: agent: '{data.agent[:80]}' is not in the roster")
+            raise UnusableError(f"{command.type}: agent: '{masked_key(data.agent[:80])}' is not in the roster")
         if command.type == "agent.offline":
             await self._desk.leave(data.agent, sent_at=sent_at, command_id=command.id)
         elif member is not None:

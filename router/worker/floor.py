@@ -15,6 +15,7 @@ from router.core.events import COMMANDS_SOURCE, Cause
 from router.core.ledger.floor import holding_of, is_abandoned, is_of_earlier_release
 from router.core.ledger.marker import HOLDING_FIELD, Claim
 from router.core.ledger.turns import next_turn, publish_turns
+from router.core.printable import masked_key
 from router.core.routing.holding import Why
 from router.core.routing.inputs import OWN_EVENTS, GetPlace, LoseCustomer, LosePlace
 from router.core.routing.journal import MAX_AGENTS, show_looked_for, write_line
@@ -276,7 +277,7 @@ class FloorPath:
                 "floor",
                 type=entry.type,
                 target=entry.target,
-                conversation=ledger.conversation_id,
+                conversation=masked_key(ledger.conversation_id),
                 account=ledger.account_id,
                 epoch=entry.document["data"]["epoch"],
             )

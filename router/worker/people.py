@@ -12,6 +12,7 @@ from router.agents.joins import JoinOutcome
 from router.agents.people import PersonActions
 from router.core.entries import EntryParticipant
 from router.core.keys import COMMANDER
+from router.core.printable import masked_key
 from router.core.routing.commands import COMMANDS, HolderCommand, Say
 from router.core.routing.holding import Why
 from router.core.routing.wishes import cards_to_enroll, channel_of
@@ -96,7 +97,7 @@ class Actions:
             how = await self._people.say(ticket, member, customer, data.text, effect, said_at=said_at, ours=ours)
         except NotYetError as error:
             return Later(str(error), error.delay, is_unsure=True, is_usual=True)
-        log("command.sent", id=command.id, conversation=data.conversation, agent=data.agent, result=how)
+        _log_sent(command.id, data.conversation, data.agent, how)
         return Done() if how in _SENT else _REFUSALS.get(how, Why.CANNOT_SEND)
 
     async def notify(self, ledger: Ledger, holding: Holding, name: str, text: str) -> None:
@@ -109,7 +110,7 @@ class Actions:
         shown = EntryParticipant.model_validate(customer)
         ticket = Ticket(ledger.account_id, ledger.conversation_id, holding.epoch)
         how = await self._people.notify(ticket, shown, ours, text, effect, said_at=self._clock())
-        log("command.sent", id=name, conversation=ledger.conversation_id, agent=None, result=how)
+        _log_sent(name, ledger.conversation_id, None, how)
 
     async def close(self, command: Command, account_id: str, _: Delivery, __: Holding) -> Verdict | Why:
         """Close the conversation of the agent who holds."""
@@ -117,13 +118,17 @@ class Actions:
         if isinstance(data, HolderCommand):
             ticket = Ticket(account_id, data.conversation, data.epoch)
             how = await self._people.close(ticket, self._effect(command))
-            log("command.sent", id=command.id, conversation=data.conversation, agent=data.agent, result=how)
+            _log_sent(command.id, data.conversation, data.agent, how)
             if how == ReplyOutcome.STALE:
                 return Why.STALE_EPOCH
         return Done()
 
     def _effect(self, command: Command) -> Effect:
         return self._effects.of(self._keys.partition_of(command.subject), command.id)
+
+
+def _log_sent(name: str, conversation_id: str, agent: str | None, result: str) -> None:
+    log("command.sent", id=masked_key(name), conversation=conversation_id, agent=agent, result=result)
 
 
 class People:

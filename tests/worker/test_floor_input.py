@@ -389,3 +389,18 @@ async def test_presence_is_told_once_by_its_id(place):
     for number in range(100):
         await place.send("agent.away", f"again-{number}", agent="dana")
     assert await place.redis.hstrlen(place.keys.desk("told"), "dana") < 1000
+
+
+@pytest.mark.parametrize("private", ["+15551230009", "dana@example.com"])
+async def test_what_senders_write_into_ids_is_masked_in_the_log(place, lines, private):
+    """They choose them: the number of a customer and a time, for example."""
+    await place.send("handoff.request", f"{private}-7", conversation=f"sms-{private}", reason="x")
+    assert private not in str(lines("command") + lines("floor"))
+    for kind, data in [
+        ("agent.available", {"agent": private}),
+        (f"call.{private}", {}),
+        ("handoff.request", {"conversation": CONVERSATION, "reason": "x", "account": private}),
+    ]:
+        verdict = await place.send(kind, **data)
+        assert isinstance(verdict, Poison)
+        assert private not in verdict.reason

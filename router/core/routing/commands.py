@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from router.core.errors import UnusableError
 from router.core.lenient_json import parse_json
 from router.core.policy import MAX_PRIORITY
+from router.core.printable import masked_key
 from router.core.routing.holding import MAX_CONTEXT, MAX_DEPTH, MAX_SUMMARY, is_deeper, measure_context
 from router.core.values import value
 
@@ -191,7 +192,7 @@ def _read(text: bytes, given_kind: str, given_id: str) -> Command:
     _check_kind(kind)
     named = document.get("type")
     if named is not None and named not in {kind, PREFIX + kind}:
-        raise UnusableError(f"the entry's type is '{kind}' and its CloudEvent's '{str(named)[:80]}'")
+        raise UnusableError(f"the entry's type is '{kind}' and its CloudEvent's '{masked_key(str(named)[:80])}'")
     command_id = given_id or document.get("id")
     if not isinstance(command_id, str) or not 0 < len(command_id) <= _MAX_ID:
         raise UnusableError(f"a command needs an id of 1 to {_MAX_ID} characters")
@@ -219,7 +220,7 @@ def check_data(kind: str, raw: Mapping[str, Any]) -> CommandData:
 
 def _check_kind(kind: str) -> None:
     if kind not in COMMANDS:
-        raise UnusableError(f"'{kind[:80]}' is not a command (known: {', '.join(COMMANDS)})")
+        raise UnusableError(f"'{masked_key(kind[:80])}' is not a command (known: {', '.join(COMMANDS)})")
 
 
 def _text(fields: Mapping[bytes, bytes], name: bytes) -> str:
