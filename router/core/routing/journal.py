@@ -170,14 +170,22 @@ def write_line(step: Step, given: Input, cause: Cause, *, at: int | None = None,
 
 
 def show_looked_for(need: Need, queue: str, chosen: str, agents: Iterable[AgentState]) -> dict[str, Any]:
-    """Return what a line says of the choice of an agent, who is shown as they were before it."""
+    """Return what a line says of the choice of an agent; `agents` are as the desk knows them right after it.
+
+    The chosen one is shown with the room that they had before.
+    """
+
+    def load_before(one: AgentState) -> int:
+        taken = one.capacity if need.units is None else need.units
+        return max(0, one.load - taken) if one.identity == chosen else one.load
+
     shown = [
         JournalAgent(
             identity=one.identity,
             capacity=one.capacity,
             skills=tuple(sorted(one.skills)),
             channels=None if one.channels is None else tuple(sorted(one.channels)),
-            load=one.load,
+            load=load_before(one),
             idle_since=one.idle_since,
             present_until=one.present_until,
             is_away=one.is_away,

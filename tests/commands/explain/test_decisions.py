@@ -120,6 +120,15 @@ async def test_what_other_people_would_have_been_chosen(place, capsys, tmp_path)
     assert [line["with"]["chosen"] for line in shown["journal"] if "with" in line] == ["dana"]
 
 
+async def test_the_last_room_of_the_chosen_person_is_shown_as_it_was(place, capsys, tmp_path):
+    """Before the choice: the same people would be chosen again, also one who is full since."""
+    await place.announce(conversation_id="last")
+    await place.send("handoff.request", conversation="last", reason="x", agent="eli")
+    roster = tmp_path / "roster.toml"
+    roster.write_text('[[agent]]\nidentity = "eli"\nname = "Eli"\ncapacity = 2\n')
+    assert "with roster.toml: eli would be chosen" in await explain(capsys, "last", "--with", str(roster))
+
+
 async def test_what_another_policy_would_have_decided(place, capsys, tmp_path):
     """For each customer, whose address is masked."""
     routing = tmp_path / "routing.toml"
