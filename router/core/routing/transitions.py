@@ -210,9 +210,8 @@ def _ask_again(holding: Holding, given: AskAgain) -> Step:
     request = _request(holding)
     if request.id != given.request_id or not request.is_overdue:
         return Step(holding, refused=Why.NO_OFFER)
-    last = (*(one for one in request.missed if one not in request.declined), *request.declined)
-    again = request.model_copy(update={"declined": (), "missed": last, "asked_again_at": given.now})
-    return Step(holding.changed(request=again))
+    again = {"declined": (), "missed": (*request.missed, *request.declined), "asked_again_at": given.now}
+    return Step(holding.changed(request=request.model_copy(update=again)))
 
 
 def _overflow(holding: Holding, given: Overflow) -> Step:
@@ -250,9 +249,8 @@ def _lapse(holding: Holding, given: LapseHolder) -> Step:
     offer = holding.offer
     step = _give(holding.changed(request=None, offer=None), Holder(target=Target.HUMAN_AGENT), Because.LAPSED)
     if kept is not None:
-        return Step(
-            step.holding.changed(request=kept.model_copy(update={"asked_by": None}), offer=offer), step.happened
-        )
+        kept = kept.model_copy(update={"asked_by": None})
+        return Step(step.holding.changed(request=kept, offer=offer), step.happened)
     return Step(step.holding.changed(request=given.request), (*step.happened, Requested(given.request)))
 
 
