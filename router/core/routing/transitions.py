@@ -219,10 +219,8 @@ def _overflow(holding: Holding, given: Overflow) -> Step:
     if request.id != given.request_id or request.queue == given.queue:
         return Step(holding, refused=Why.NO_OFFER)
     moved = request.model_copy(update={"queue": given.queue, "queued_at": given.now, "declined": (), "missed": ()})
-    happened: tuple[Happening, ...] = ()
-    if holding.offer is not None:
-        happened = (Ended(holding.offer, OfferEnd.WITHDRAWN, request),)
-    return Step(holding.changed(request=moved, offer=None), happened)
+    holding, ended = _withdraw(holding)
+    return Step(holding.changed(request=moved), ended)
 
 
 def _abandon(holding: Holding, given: LoseCustomer) -> Step:
