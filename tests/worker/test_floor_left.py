@@ -78,6 +78,18 @@ async def test_one_of_two_customers_leaves(place):
     assert (await place.desk.look())[1] == {}
 
 
+async def test_a_customer_of_an_unusual_type_waits_like_others(place):
+    """Rules may give agents of another system a target; they have not left because they are no customers."""
+    ledger = place.store.make_ledger(ACCOUNT, CONVERSATION)
+    one, decision = make_participant("p1", PHONE, type="AGENT"), Decision(Target.HUMAN_AGENT, "a rule")
+    ledger.take_participant(make_fact(one, 1, decision=decision, cause=place.cause()))
+    assert await place.store.commit([ledger]) == [True]
+    await place.later(0.001)
+    assert NAME in (await place.desk.look())[1]
+    await leave(place)
+    assert (await place.desk.look())[1] == {}
+
+
 async def test_who_holds_keeps_a_customer_who_leaves(place):
     """And can finish; a transfer ends."""
     epoch = await hold(place)

@@ -144,15 +144,10 @@ def find_customer(ledger: LedgerFields, known_id: str | None = None) -> dict[str
     """
     if ledger.known is not None:
         return None
-    markers = {
-        name.removeprefix(PARTICIPANT): read_marker(text)
-        for name, text in sorted(ledger.fields.items())
-        if name.startswith(PARTICIPANT)
-    }
     customers = [
         (not marker.calls, one != known_id, one, marker)
-        for one, marker in markers.items()
-        if marker.is_announced and not marker.is_ours and marker.type not in AGENT_TYPES
+        for one, marker in _announced(ledger).items()
+        if marker.type not in AGENT_TYPES
     ]
     if not customers:
         return None
@@ -170,8 +165,18 @@ def customer_there(ledger: LedgerFields, known: dict[str, Any] | None) -> dict[s
 
 
 def is_abandoned(ledger: LedgerFields) -> bool:
-    """Return whether all customers have left a conversation in which one was announced."""
-    return ledger.known is None and ledger.get("target") is not None and find_customer(ledger) is None
+    """Return whether everybody has left a conversation in which somebody was announced, of whatever type."""
+    return ledger.known is None and ledger.get("target") is not None and not _announced(ledger)
+
+
+def _announced(ledger: LedgerFields) -> dict[str, Marker]:
+    """Return the markers of all who are announced and not ours, by id; the ledger was read as a whole."""
+    markers = {
+        name.removeprefix(PARTICIPANT): read_marker(text)
+        for name, text in sorted(ledger.fields.items())
+        if name.startswith(PARTICIPANT)
+    }
+    return {one: marker for one, marker in markers.items() if marker.is_announced and not marker.is_ours}
 
 
 def _show(ledger: LedgerFields, participant_id: str, marker: Marker) -> dict[str, Any]:
