@@ -136,6 +136,24 @@ async def test_people_are_asked_again_for_whoever_comes_back(place):
     assert (closing.epoch, closing.get("target")) == (0, "human-agent")
 
 
+async def test_a_caller_whose_call_goes_on_stays_in_line(place):
+    """Twilio may remove them from the conversation once the AI agent has handed the call over."""
+    caller = make_participant("p1", Address("VOICE", PHONE.value))
+    ledger = place.store.make_ledger(ACCOUNT, CONVERSATION)
+    fact = make_fact(caller, 1, decision=Decision(Target.AI_AGENT, "a rule"), cause=place.cause(), call_sid="CA1")
+    ledger.take_participant(fact)
+    assert await place.store.commit([ledger]) == [True]
+    await ask(place)
+    await leave(place, address=Address("VOICE", PHONE.value))
+    assert NAME in (await place.desk.look())[1]
+    ledger = await place.store.read_whole(ACCOUNT, CONVERSATION)
+    ledger.take_call_end(fact, "CA1")
+    assert await place.store.commit([ledger]) == [True]
+    await place.later(0.001)
+    assert (await place.desk.look())[1] == {}
+    assert (await place.types())[-1] == "handoff.failed"
+
+
 async def test_somebody_who_hangs_up_leaves_the_line(place):
     """The status callback of the call ends the caller's stay, without any callback about the participant."""
     caller = make_participant("p1", Address("VOICE", PHONE.value))

@@ -88,9 +88,10 @@ def hang_up(ledger: LedgerFields, participant_id: str, call_sid: str) -> Marker 
     marker = ledger.marker(participant_id)
     if marker is None:
         return Outcome(Result.NOTED, "its caller had not been announced")
-    if not marker.is_present:
-        return Outcome(Result.KNOWN, "its caller had left already")
     left = marker.model_copy(update={"calls": tuple(sid for sid in marker.calls if sid != call_sid)})
+    if not marker.is_present:
+        ledger.put(participant_field(participant_id), left.model_dump_json())
+        return Outcome(Result.KNOWN, "its caller had left already")
     stays = next((reason for holds, reason in _stays(left) if holds), None)
     if stays:
         ledger.put(participant_field(participant_id), left.model_dump_json())

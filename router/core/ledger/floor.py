@@ -146,8 +146,8 @@ def find_customer(ledger: LedgerFields, known_id: str | None = None) -> dict[str
         return None
     customers = [
         (not marker.calls, one != known_id, one, marker)
-        for one, marker in _announced(ledger).items()
-        if marker.type not in AGENT_TYPES
+        for one, marker in _markers(ledger).items()
+        if marker.is_announced and not marker.is_ours and marker.type not in AGENT_TYPES
     ]
     if not customers:
         return None
@@ -165,18 +165,20 @@ def customer_there(ledger: LedgerFields, known: dict[str, Any] | None) -> dict[s
 
 
 def is_abandoned(ledger: LedgerFields) -> bool:
-    """Return whether everybody has left a conversation in which somebody was announced, of whatever type."""
-    return ledger.known is None and ledger.get("target") is not None and not _announced(ledger)
+    """Return whether all who were announced in a conversation have left it, and their calls are over."""
+    if ledger.known is not None or ledger.get("target") is None:
+        return False
+    others = [marker for marker in _markers(ledger).values() if not marker.is_ours]
+    return not any(marker.is_announced or (marker.calls and not marker.is_present) for marker in others)
 
 
-def _announced(ledger: LedgerFields) -> dict[str, Marker]:
-    """Return the markers of all who are announced and not ours, by id; the ledger was read as a whole."""
-    markers = {
+def _markers(ledger: LedgerFields) -> dict[str, Marker]:
+    """Return the markers of all participants by id; the ledger was read as a whole."""
+    return {
         name.removeprefix(PARTICIPANT): read_marker(text)
         for name, text in sorted(ledger.fields.items())
         if name.startswith(PARTICIPANT)
     }
-    return {one: marker for one, marker in markers.items() if marker.is_announced and not marker.is_ours}
 
 
 def _show(ledger: LedgerFields, participant_id: str, marker: Marker) -> dict[str, Any]:

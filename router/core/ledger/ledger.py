@@ -187,7 +187,8 @@ class Ledger(LedgerFields):
             self._date(participant.id, marker, fact.version)
             return Outcome(Result.KNOWN, "it had left already")
         stay, was_ours, aliases = (marker.stay, marker.is_ours, marker.aliases) if marker else (0, False, ())
-        left = make_marker(participant, fact, stay=stay, target=None, was_ours=was_ours, aliases=aliases)
+        calls = marker.calls if marker else ()  # which may go on: a caller waits for a person on the line
+        left = make_marker(participant, fact, stay=stay, target=None, was_ours=was_ours, calls=calls, aliases=aliases)
         return self.end_stay(fact, marker, left)
 
     def take_call_end(self, fact: ParticipantFact, call_sid: str) -> Outcome:
@@ -196,6 +197,7 @@ class Ledger(LedgerFields):
             return Outcome(Result.STALE, "the conversation is closed")
         left = hang_up(self, fact.participant.id, call_sid)
         if isinstance(left, Outcome):
+            self._look_at_floor(fact)
             return left
         return self.end_stay(fact, self.marker(fact.participant.id), left)
 

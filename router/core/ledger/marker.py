@@ -124,8 +124,9 @@ class Outcome:
 class Marker(BaseModel):
     """The committed state of one participant. `target` is None until it has been announced.
 
-    `calls` are the CallSids of its present stay; `has_hung_up` if it left because they were over. `aliases` are further
-    addresses of the same customer, which messages told: a WhatsApp user's id beside the phone.
+    `calls` are the CallSids of its present or last stay that are not over; `has_hung_up` if it left because they were
+    over. `aliases` are further addresses of the same customer, which messages told: a WhatsApp user's id beside the
+    phone.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
