@@ -79,6 +79,8 @@ class PersonActions:
         """
         account_id, conversation_id = ticket.account_id, ticket.conversation_id
         channel = customer.addresses[0].channel if customer.addresses else ""
+        if channel not in SENDING and not is_classic(conversation_id):
+            return ReplyOutcome.CANNOT_SEND
         joined = await self.join(account_id, conversation_id, member, channel, effect)
         if joined.participant_id is None:
             return joined.how

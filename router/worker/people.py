@@ -11,12 +11,13 @@ from router.agents.joiners import Joiners
 from router.agents.joins import JoinOutcome
 from router.agents.people import PersonActions
 from router.core.entries import EntryParticipant
+from router.core.errors import RequestError
 from router.core.keys import COMMANDER
 from router.core.printable import masked_key
 from router.core.routing.commands import COMMANDS, HolderCommand, Say
 from router.core.routing.holding import Why
 from router.core.routing.wishes import cards_to_enroll, channel_of
-from router.logs import log
+from router.logs import describe, log
 from router.process.apis import make_limits, make_replication
 from router.streams.client.gathering import make_gathering_client
 from router.streams.consuming.consumer import StreamConsumer
@@ -97,6 +98,9 @@ class Actions:
             how = await self._people.say(ticket, member, customer, data.text, effect, said_at=said_at, ours=ours)
         except NotYetError as error:
             return Later(str(error), error.delay, is_unsure=True, is_usual=True)
+        except RequestError as error:  # a repeat cannot help, and whoever wrote it must hear that it was not sent
+            log("command.failed", level="warning", conversation=data.conversation, error=describe(error))
+            return Why.CANNOT_SEND
         _log_sent(command.id, data.conversation, data.agent, how)
         return Done() if how in _SENT else _REFUSALS.get(how, Why.CANNOT_SEND)
 

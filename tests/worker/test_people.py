@@ -131,3 +131,22 @@ async def test_a_text_to_a_conversation_that_the_api_has_closed_is_answered(desk
     await desk.api.close_conversation(desk.conversation)
     assert await desk.send("conversation.say", "said", text="hello") == Done()
     assert await desk.refused() == ["conversation-closed"]
+
+
+@pytest.mark.parametrize("channel", ["VOICE", "EMAIL"])
+async def test_a_text_on_a_channel_that_cannot_send_is_refused(desk, channel):
+    """The person hears why; the API is not asked, and the customer of a call is not written to."""
+    ledger = await desk.place.store.read_whole(ACCOUNT, desk.conversation)
+    ledger.put("holding", ledger.fields["holding"].replace('"SMS"', f'"{channel}"'))
+    assert await desk.place.store.commit([ledger]) == [True]
+    for _ in range(2):
+        assert await desk.send("conversation.say", "said", text="hello") == Done()
+    assert (await desk.refused(), "hello" in await desk.texts()) == (["cannot-send"], False)
+
+
+async def test_a_text_that_the_api_refuses_for_good_is_answered(desk):
+    """Such as one to a customer who has opted out: nobody must believe that it was sent."""
+    desk.harness.fault(method="POST", path="Actions", status=400)
+    for _ in range(2):
+        assert await desk.send("conversation.say", "said", text="hello") == Done()
+    assert (await desk.refused(), "hello" in await desk.texts()) == (["cannot-send"], False)
