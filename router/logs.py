@@ -60,6 +60,7 @@ EVENTS: Final = {
     "floor.failed": "a deadline or an end of presence could not be handled yet: the reason; it is tried again",
     "command": "one command: type, id, conversation, epoch, and its result, done, repeated or the refusal",
     "command.sent": "the API has done what a command of an agent asked for: its conversation, agent and result",
+    "command.failed": "the API has refused for good what a command of an agent asked for, with its answer",
     "failing.failed": "what a handler does before an entry is given up has failed; it is given up all the same",
     "event.dead": "an event was given up and became a dead letter",
     "consumed": "one entry of a participants stream: the consumer's result, milliseconds",
