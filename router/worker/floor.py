@@ -226,7 +226,7 @@ class FloorPath:
 
     async def _plan(self, ledger: Ledger, holding: Holding, answer: Settled, revision: int) -> None:
         """Set the timer; tell the customer their place in line, or what the queue says once its patience is over."""
-        times = (next_due(holding, self._team(), self.now), next_turn(ledger))
+        times = (next_due(holding, self._team(), self.now, line=answer.line), next_turn(ledger))
         due = min((time for time in times if time is not None), default=None)
         notice = notice_of(holding, self._team(), line=answer.line, pace=answer.pace)
         if notice is None or self.notices is None:

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 #: ms after which a queue with hours is looked at again, whether it has closed.
 _HOURS: Final = 60_000
-#: ms after which the place in line of a customer who is told it is looked at again.
+#: ms after which the place in line of a customer who is told it is looked at again: at least, and for each place.
 _LINE: Final = 5_000
+_PLACE: Final = 100
 
 
 @value
@@ -172,8 +173,11 @@ def _ask_anew(request: HandoffRequest, name: str, reason: str, now: int) -> Hand
     return request.model_copy(update=fresh | {"declined": (), "missed": (), "is_overdue": False, "asked_again_at": 0})
 
 
-def next_due(holding: Holding, team: Team, now: int) -> int | None:
-    """Return when a conversation must be looked at again, None if nothing of it has a deadline."""
+def next_due(holding: Holding, team: Team, now: int, *, line: int = 0) -> int | None:
+    """Return when a conversation must be looked at again, None if nothing of it has a deadline.
+
+    `line`: its place in line, 0 if it does not wait there.
+    """
     request, offer = holding.request, holding.offer
     if holding.is_closed or request is None:
         return None
@@ -187,8 +191,8 @@ def next_due(holding: Holding, team: Team, now: int) -> int | None:
         times.append(_asks_again_at(request, team))
     if queue.hours or queue.holidays:
         times.append(now + _HOURS)
-    if queue.wait_message:
-        times.append(now + _LINE)
+    if queue.wait_message and line:
+        times.append(now + max(_LINE, line * _PLACE))
     relaxation = queue.next_relaxation((now - request.queued_at) / 1000)
     if relaxation is not None:
         times.append(request.queued_at + int(relaxation * 1000))

@@ -48,6 +48,16 @@ def test_nobody_is_asked_while_the_queue_is_closed(fallback):
         assert wish_of(waits, closed, TEN).need is not None
 
 
+def test_looking_at_a_long_line_costs_little():
+    """Each place is looked at for a change, the first ones often: 50,000 who wait make about 80 looks a second."""
+    patient = Team(PEOPLE, {"default": Queue(patience=86_400, wait_message="{place}")})
+    fresh = waiting(TEN)
+    pauses = [next_due(fresh, patient, TEN, line=line) - TEN for line in range(1, 50_001)]
+    assert pauses == sorted(pauses)
+    assert pauses[0] < 6000
+    assert sum(1000 / pause for pause in pauses) < 80
+
+
 def test_nobody_is_asked_once_the_patience_is_over():
     """The overflow or the fallback comes first, whoever settles the conversation at that moment."""
     late = team(overflow="late")
