@@ -214,7 +214,7 @@ class AiAgent:
         return HandlerResult(GIVEN_UP, fields, level="error")
 
     def _is_owed(self, entry: Entry) -> bool:
-        """Tell whether the customer of an entry waits for an answer of the reply."""
+        """Return whether the customer of an entry waits for an answer of the reply."""
         data = entry.data
         if not isinstance(data, JoinedData | CommunicationData | TurnData) or not is_asked_for(self._reply, entry.type):
             return False
@@ -312,7 +312,7 @@ class AiAgent:
 
 
 def _can_send(data: ParticipantData) -> bool:
-    """Tell whether an answer can reach the customer; a classic conversation sends on all its channels."""
+    """Return whether an answer can reach the customer; a classic conversation sends on all its channels."""
     return data.channel in SENDING or is_classic(data.conversation.id)
 
 

@@ -202,7 +202,7 @@ def reading(history: History) -> Iterator[None]:
 
 
 def is_asked_for(reply: Reply, kind: str) -> bool:
-    """Tell whether a reply is to be called for entries of a type."""
+    """Return whether a reply is to be called for entries of a type."""
     types: frozenset[str] = getattr(reply, _TYPES, frozenset({JoinedData.type}))
     return kind in types
 

@@ -54,7 +54,9 @@ COMMANDS: Final[dict[str, Subcommand]] = {
         "router.commands.processes:run_receiver",
         options.add_receive_options,
     ),
-    "work": Subcommand("the resolving worker (`worker` in the Procfile)", "router.commands.processes:run_worker"),
+    "work": Subcommand(
+        "the worker for events and commands (`worker` in the Procfile)", "router.commands.processes:run_worker"
+    ),
     "handler": Subcommand(
         "a consumer (`ai-agent` and `human-agent` in the Procfile)",
         "handlers.__main__:run_handler",
@@ -89,7 +91,7 @@ COMMANDS: Final[dict[str, Subcommand]] = {
         options.add_quarantine_options,
     ),
     "explain": Subcommand(
-        "who holds a conversation and why, decision by decision; with another file, what that would decide",
+        "show who holds a conversation and each decision about it, and with --with what another file would decide",
         "router.commands.explain.decisions:run_explain",
         options.add_decision_options,
     ),

@@ -1,1 +1,1 @@
-"""What agents do in conversations, for consumers and the worker: join, write, and both once."""
+"""Actions of agents in conversations, for consumers and the worker: join, write, close; each once."""

@@ -115,7 +115,7 @@ class ClassicText:
         )
 
     async def is_recorded(self) -> bool:
-        """Tell whether the conversation contains the message; messages are read from the newest back to `since`."""
+        """Return whether the conversation contains the message; messages are read from the newest back to `since`."""
         async for message in self._client.list_messages(self._conversation_id, service_sid=self._service_sid):
             created_at = to_microseconds(message.date_created)
             if created_at is not None and created_at < self._since() // _SECOND * _SECOND:  # the API has whole seconds

@@ -98,7 +98,7 @@ class OutgoingText(Protocol):
         """Send it; raises ApiError."""
 
     async def is_recorded(self) -> bool:
-        """Tell whether the conversation contains it."""
+        """Return whether the conversation contains it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class Effect:
         return state[1:].decode() if state and state[:1] == b"d" else None
 
     async def is_begun(self, step: str) -> bool:
-        """Tell whether a step was begun, and may have had its effect."""
+        """Return whether a step was begun, and may have had its effect."""
         return bool(await self._redis.hexists(self._key, step))
 
     async def end(self, outcome: str) -> None:
@@ -188,7 +188,7 @@ class Effect:
         await self._begin(step, ticket, is_again=True)
 
     async def holds(self, ticket: Ticket) -> bool:
-        """Tell whether the conversation is still in the epoch of a ticket, and held by its target."""
+        """Return whether the conversation is still in the epoch of a ticket, and held by its target."""
         name = self._keys.conversation(ticket.account_id, ticket.conversation_id)
         found: Any = await self._redis.hmget(name, ["epoch", "target"])
         epoch, target = (one.decode() if one is not None else None for one in found)

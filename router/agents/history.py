@@ -1,4 +1,4 @@
-"""What was said in a conversation so far, v2 or classic, in one shape."""
+"""The history of a conversation, v2 or classic, in one shape."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def to_wire(address: Address) -> Address:
 
 
 def fits(channel: str, value: str) -> bool:
-    """Tell whether an address can be used on a channel: mail needs a mailbox, phone channels need anything else."""
+    """Return whether an address can be used on a channel: mail needs a mailbox, phone channels need anything else."""
     if channel in {Channel.CHAT, Channel.VIDEO}:
         return True
     is_mailbox = "@" in value and not value.lower().startswith(("sip:", "sips:"))

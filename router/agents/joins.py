@@ -67,5 +67,5 @@ async def unless_ended(
 
 
 def may_have_joined(error: ApiError) -> bool:
-    """Tell whether the participant may exist although creating it failed: there already, or the answer was lost."""
+    """Return whether the participant may exist although creating it failed: there already, or the answer was lost."""
     return not (isinstance(error, UnavailableError) and had_no_effect(error))

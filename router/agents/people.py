@@ -1,4 +1,4 @@
-"""What the API must do for a person: join the conversation, send a text to its customer, close it. Each once."""
+"""API actions for a person: join the conversation, send a text to its customer, close it. Each once."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class PersonActions:
         *,
         said_at: int,
     ) -> str:
-        """Send a text of nobody in particular from our side's address; returns a ReplyOutcome or a JoinOutcome."""
+        """Send a text from our side's address, not as a person's; returns a ReplyOutcome or a JoinOutcome."""
         account_id, conversation_id = ticket.account_id, ticket.conversation_id
         if is_classic(conversation_id) or ours.channel not in SENDING:
             return ReplyOutcome.CANNOT_SEND

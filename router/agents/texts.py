@@ -72,7 +72,7 @@ class V2Text:
         return {"channelId": channel_id} if channel_id else None
 
     async def is_recorded(self) -> bool:
-        """Tell whether the conversation contains the text from us to the customer, since the entry."""
+        """Return whether the conversation contains the text from us to the customer, since the entry."""
         async for one in self._client.list_communications(self._conversation_id, page_size=1000):
             if self._is_ours(one):
                 return True

@@ -114,8 +114,13 @@ def add_dead_letter_options(parser: argparse.ArgumentParser) -> None:
 
 def add_decision_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `explain`."""
-    parser.add_argument("id", metavar="ID", help="a conversation or a participant")
-    parser.add_argument("--with", dest="other", metavar="FILE", help="what another routing.toml or roster.toml decides")
+    parser.add_argument("id", metavar="ID", help="a conversation id or a participant id")
+    parser.add_argument(
+        "--with",
+        dest="other",
+        metavar="FILE",
+        help="a routing.toml or roster.toml: also show what it would have decided",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
 

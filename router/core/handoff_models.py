@@ -45,7 +45,7 @@ class EntryOffer(Model):
 
 
 class EntryHolder(Model):
-    """Who has the floor: a target, and of people the one who accepted; null while nobody has."""
+    """The holder: a target, and for people the person who accepted, null while nobody has."""
 
     target: str
     agent: str | None = None
@@ -93,7 +93,7 @@ class HolderChangedData(HandoffData):
 
 
 class HandoffFailedData(HandoffData):
-    """Data of `handoff.failed`, for both targets: nobody accepted within the patience of the queue, or in vain."""
+    """Data of `handoff.failed`, for both targets: nobody accepted in time, or the customer left (no `fallback`)."""
 
     type: ClassVar[str] = "handoff.failed"
     request: EntryRequest

@@ -40,7 +40,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """When a turn ends: once the customer has been `quiet` for so many seconds, at most `most` after it began."""
+    """The end of a turn, in seconds: `quiet` after its last communication, at most `most` after its first."""
 
     quiet: float
     most: float
@@ -48,7 +48,7 @@ class Burst:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What a rule asks for: if its target is people, a queue ("" is the default one), skills, a priority from 0.
+    """The people whom a rule asks for: a queue ("" is the default one), skills, a priority from 0.
 
     With a `burst` the holder, whoever it is, gets what the customer says in turns as well.
     """

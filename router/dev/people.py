@@ -1,4 +1,4 @@
-"""The people of the demo: persons of the roster who are simulated while the sample events play.
+"""The people of the demo: people of the roster who are simulated while the sample events play.
 
 They do by commands what anybody can do (docs/handoff.md): become available, accept what they are offered of this run,
 write, give back with a note, finish. They go offline at the end, so that whoever tries by hand has the offers.
@@ -43,7 +43,7 @@ _DataT = TypeVar("_DataT", bound=EntryData)
 
 
 class DemoPeople:
-    """Those of the roster who take the demo's customers; without room for them nobody comes, and nothing is shown."""
+    """The people of the roster who take the demo's customers; without enough capacity no handoff is shown."""
 
     def __init__(self, redis: Redis, keys: Keys, team: Team) -> None:
         self._redis = redis

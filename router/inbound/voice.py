@@ -101,17 +101,17 @@ class CallRequest:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether the call has ended, with whatever result."""
+        """Return whether the call has ended, with whatever result."""
         return self.status in OVER
 
     @property
     def is_during_call(self) -> bool:
-        """Tell whether this is a request while the call goes on, and not a change of its status."""
+        """Return whether this is a request while the call goes on, and not a change of its status."""
         return bool(self.during_call) and not self.is_over
 
     @property
     def is_handoff(self) -> bool:
-        """Tell whether the AI agent hands the caller over, or its session failed."""
+        """Return whether the AI agent hands the caller over, or its session failed."""
         return self.is_during_call and (bool(self.handoff_data) or self.session_status == _FAILED)
 
     @property
@@ -135,7 +135,7 @@ def split(webhook: Webhook, account_id: str) -> list[Piece]:
 
 
 def is_callback(form: Form) -> bool:
-    """Tell whether a form is a callback that is no call's own: of its recording, its conference and the like."""
+    """Return whether a form is a callback that is no call's own: of its recording, its conference and the like."""
     if form.get("CallStatus").strip() and form.get("CallSid").strip():
         return is_marked(form)
     return read_callback(form) is not None

@@ -45,7 +45,7 @@ _WORDS: Final[dict[str, tuple[str, tuple[str, ...] | None]]] = {
     "configuration_id": ("configuration_ids", None),
     "account": ("accounts", None),
 }
-#: What a rule, or the default, may ask for if its target is people (core.routing).
+#: The keys by which a rule, or the default, asks for people (core.routing).
 _ASKING: Final = frozenset({"queue", "skills", "priority"})
 _RULE_KEYS: Final = frozenset({"name", "target", "hours", "burst", *_WORDS, *_ASKING})
 _DEFAULT_KEYS: Final = frozenset({"target", "burst", *_ASKING})
@@ -121,7 +121,7 @@ class _PolicyReader(TomlLines):
         return rule
 
     def asking(self, table: dict[str, Any], line: int) -> Asking:
-        """Return what a table asks for; whether there is such a queue is checked with the queues."""
+        """Return the people whom a table asks for; whether the queue exists is checked with the queues."""
         queue, skills, priority = table.get("queue", ""), table.get("skills", []), table.get("priority", 0)
         if "queue" in table and (not isinstance(queue, str) or not queue.strip()):
             self.report(self.find("queue", line), f"queue must be the name of a queue, not {queue!r}")

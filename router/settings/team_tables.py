@@ -22,7 +22,7 @@ MAX_CAPACITY: Final = 10_000
 MAX_SECONDS: Final = 30 * 86_400
 #: Seconds: the longest time that one person is asked.
 MAX_RING: Final = 3600
-#: What a `wait_message` may contain in braces.
+#: The placeholders of a `wait_message`.
 PLACES: Final = frozenset({"place", "minutes"})
 _NAME: Final = r"^[^\s\x00-\x1f\x7f]+$"
 _TEXT: Final = r"\S"
@@ -174,7 +174,7 @@ class PeopleTable(Table):
     after_added: Name = Fallback.AI_AGENT.value
 
 
-#: What is wrong, by the type of pydantic's error, instead of pydantic's words.
+#: Descriptions of faults, by the type of pydantic's error, instead of pydantic's words.
 _MESSAGES: Final = {
     "missing": "is missing",
     "string_type": "must be a text, not {input}",
@@ -193,13 +193,13 @@ _MESSAGES: Final = {
     "too_long": "has more than {max_length} values",
     "enum": "{input} is not one of {expected}",
 }
-#: What the lists are made of that are no texts.
+#: The elements of lists that are not texts.
 _LISTS: Final = {"relax": "tables", "hours": "tables", "holidays": "dates"}
 _MOST_SHOWN: Final = 60
 
 
 def problems_of(error: ValidationError, model: type[Table]) -> list[tuple[str, str]]:
-    """Return what is wrong with a table: the key at its top, and the reason, which begins with the whole key."""
+    """Describe the fault of a table: the key at its top, and the reason, which begins with the whole key."""
     errors = error.errors(include_url=False)
     nested = {one["loc"][0] for one in errors if len(one["loc"]) > 1}
     found = []

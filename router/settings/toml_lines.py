@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 #: The line that begins a table, or one of several.
 _HEADER: Final = re.compile(r"\s*\[\[?\s*([\w\"'-][^\[\],]*?)\s*\]\]?\s*(#.*)?$")
 
-#: Whole numbers are below this, and not below its negative.
+#: The bound of whole numbers: below it, and not below its negative.
 _LIMIT: Final = 1 << 63
 
 

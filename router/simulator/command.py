@@ -115,7 +115,7 @@ def _choose_seed(arguments: argparse.Namespace) -> int | None:
 
 
 async def _is_seen(redis: Redis, keys: Keys, account_sid: str, webhook: SimulatedWebhook) -> bool:
-    """Tell whether the receiver took this event in before; callbacks carry the time, so each is a new one."""
+    """Return whether the receiver took this event in before; callbacks carry the time, so each is a new one."""
     names = keys_of(webhook, account_sid)
     claims = [keys.seen(partition, name) for partition in range(keys.partitions) for name in names]
     return any([await redis.exists(claim) for claim in claims])

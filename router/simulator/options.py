@@ -47,7 +47,9 @@ def add_simulate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--new", action="store_true", help="a fresh SID: another message with the same text")
     states = parser.add_mutually_exclusive_group()
     states.add_argument("--status", default="ringing", help="calls: the CallStatus, for example completed")
-    states.add_argument("--handoff-data", metavar="TEXT", help="calls: the AI agent hands the caller over with this")
+    states.add_argument(
+        "--handoff-data", metavar="TEXT", help="calls: the AI agent hands the caller over, with this HandoffData"
+    )
     states.add_argument("--session-failed", action="store_true", help="calls: the AI agent's session has failed")
     parser.add_argument("--anonymous", action="store_true", help="calls: the caller withholds the number")
     parser.add_argument("--subject", default="Hello", help="email: its subject")
@@ -58,7 +60,7 @@ def add_simulate_options(parser: argparse.ArgumentParser) -> None:
         choices=("sandbox", "router"),
         default="sandbox",
         help="messages: the sandbox records it in its conversation too, as Twilio's capture rules do, or the router"
-        " alone takes it (default: sandbox)",
+        " alone takes it",
     )
     parser.add_argument("--channel", default="SMS", help="callbacks: the participant's channel")
     parser.add_argument("--type", dest="participant_type", default="CUSTOMER", help="callbacks: the participant's type")

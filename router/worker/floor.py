@@ -255,7 +255,7 @@ class FloorPath:
         )
 
     async def _looked_for(self, holding: Holding, answer: Settled) -> dict[str, Any]:
-        """Return what the journal says of the choice of an agent: it shows the others as they are now."""
+        """Return the fields of the journal about the choice of an agent, with the others as they are now."""
         wish = wish_of(holding, self._team(), self.now)
         if wish.need is None or answer.agent is None or answer.present > MAX_AGENTS:
             return {}

@@ -1,4 +1,4 @@
-"""Tells customers who wait for a person something, beside the work: the API may be slow or away, and deadlines are not.
+"""Sends texts to waiting customers in the background: a slow API must not delay the deadlines of others.
 
 A conversation whose customer is to be told has a timer a lease ahead. Once the text is sent, its next deadline takes
 the place of the timer; if that fails, or the process dies, another tries again after the lease.

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 #: Seconds of the first and of the longest wait for a command that another worker holds.
 _TURN: Final = 0.05
 _SOON: Final = 0.5
-#: What became of a text that is the customer's, by a ReplyOutcome.
+#: The outcomes after which a text has reached the customer, by a ReplyOutcome.
 _SENT: Final = frozenset({ReplyOutcome.SENT, ReplyOutcome.FOUND})
 #: The refusals that answer a text which was not sent, by a ReplyOutcome or a JoinOutcome.
 _REFUSALS: Final[dict[str, Why]] = {
@@ -79,7 +79,7 @@ class Actions:
         self._team = team
 
     async def is_begun(self, command: Command) -> bool:
-        """Tell whether the command was accepted before, and its text may have been sent, or the conversation closed."""
+        """Return whether the command was accepted before, so that its text may be sent, or the conversation closed."""
         step = "say" if isinstance(command.data, Say) else "close"
         return await self._effect(command).is_begun(step)
 
@@ -105,7 +105,7 @@ class Actions:
         return Done() if how in _SENT else _REFUSALS.get(how, Why.CANNOT_SEND)
 
     async def notify(self, ledger: Ledger, holding: Holding, name: str, text: str) -> None:
-        """Tell a customer who waits something, once by `name`; raises what can be tried again."""
+        """Send a text to a waiting customer, once by `name`; raises errors after which it can be tried again."""
         channel, customer = channel_of(holding), holding.customer
         ours = ledger.recipient(channel)
         if customer is None or ours is None:

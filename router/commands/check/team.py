@@ -1,4 +1,4 @@
-"""`check` of people and queues: what workers and the consumer human_agent would refuse, and what nobody can take."""
+"""`check` of people and queues: mistakes that stop the workers, and needs that nobody in the roster meets."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def check_team(settings: Settings, policy: Policy | None) -> tuple[list[Finding]
 
 
 def _unplaceable(team: Team, policy: Policy | None) -> Iterator[str]:
-    """Yield what asks for skills that nobody has together: it waits until they are relaxed, or for its fallback."""
+    """Yield a warning for each rule and queue whose skills nobody has: it waits for relaxation or fallback."""
     asking = [(f"the rule '{rule.name}'", rule.asking) for rule in policy.rules] if policy else []
     asking += [("[default]", policy.asking)] if policy else []
     needs = {f"the queue '{name}'": queue.skills for name, queue in team.queues.items()}

@@ -64,7 +64,7 @@ async def run_explain(arguments: argparse.Namespace) -> int:
         store = Store(redis, settings.keys, marker_ttl=settings.marker_ttl)
         found = await _find(redis, store, settings, arguments.id)
         if found is None:
-            show(f"nothing is known of {plain(arguments.id)}: it may have expired, or be of another namespace")
+            show(f"nothing is known of {plain(arguments.id)}: its data may have expired, or be in another namespace")
             return NOTHING
         lines: Any = await redis.lrange(settings.keys.journal(found.account_id, found.conversation_id), 0, -1)
         journal = [read_line(line) for line in lines]
@@ -113,7 +113,7 @@ def _read_other(path: Path, settings: Settings) -> Other:
 
 
 def _decisions(ledger: Ledger, policy: Policy) -> dict[str, Decision]:
-    """Return what a policy decides now for each customer of a conversation, by the masked address."""
+    """Return the present decision of a policy for each customer of a conversation, by the masked address."""
     found = {}
     for name, text in sorted(ledger.fields.items()):
         marker = read_marker(text) if name.startswith(PARTICIPANT) else None

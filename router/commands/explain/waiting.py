@@ -1,4 +1,4 @@
-"""Why nobody is asked at this moment: what keeps each person of the roster from a request that waits.
+"""Explains why nobody is asked at this moment: the reason for each person of the roster.
 
 The journal has decisions only; while nobody can be asked, there is none.
 """
@@ -34,7 +34,10 @@ class WaitingRequest(NamedTuple):
 
 
 async def read_waiting(redis: Redis, settings: Settings, holding: Holding | None) -> WaitingRequest | None:
-    """Return why a request waits, None if none does; raises SettingsError if the files of the people have mistakes."""
+    """Return the reasons for which a request waits, None if none waits.
+
+    Raises SettingsError if roster.toml or routing.toml has mistakes.
+    """
     if holding is None or holding.request is None or holding.offer is not None or holding.is_closed:
         return None
     clock = RedisClock(settings.keys.inbound(0))
@@ -45,7 +48,7 @@ async def read_waiting(redis: Redis, settings: Settings, holding: Holding | None
 
 
 def judge_waiting(holding: Holding, team: Team, agents: tuple[AgentState, ...], now: int) -> WaitingRequest:
-    """Return why a request waits at `now` (ms); `agents` are those whom the desk knows."""
+    """Return the reasons for which a request waits at `now` (ms); `agents` are those whom the desk knows."""
     wish = wish_of(holding, team, now)
     if wish.need is None:
         return WaitingRequest(wish.queue, None, None, {})

@@ -67,7 +67,7 @@ class LedgerFields:
 
     @property
     def epoch(self) -> int:
-        """How often the holder of the conversation has changed."""
+        """The number of changes of the conversation's holder so far."""
         return int(self.fields.get("epoch", "0"))
 
     @property

@@ -122,7 +122,7 @@ def take_input(ledger: LedgerFields, holding: Holding, given: Input) -> tuple[St
 
 
 def _customer_of_now(ledger: LedgerFields, known: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return whom a request is about: a caller while a call lasts, since a call takes more of a person than messages.
+    """Return the customer of a request: a caller while a call lasts, as a call takes more of a person than messages.
 
     What is known of the same one, on the same channel first, stays as it is.
     """
@@ -156,7 +156,7 @@ def find_customer(ledger: LedgerFields, known_id: str | None = None) -> dict[str
 
 
 def customer_there(ledger: LedgerFields, known: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the customer who is there: the `known` one, or another one if that one has left, or none was known.
+    """Return the customer who is present: the `known` one, or another one if that one has left, or none was known.
 
     Without others, or if the ledger was not read as a whole, the known one.
     """

@@ -274,7 +274,7 @@ class Ledger(LedgerFields):
         return step
 
     def refuse(self, cause: Cause, targets: tuple[Target, ...], fields: dict[str, Any]) -> None:
-        """Tell that a command is refused; `fields` are those of CommandRefusedData beyond EntryData."""
+        """Publish that a command is refused; `fields` are those of CommandRefusedData beyond EntryData."""
         name = str(fields["command_id"])
         self._tell(Telling(CommandRefusedData, targets, self.conversation_id, name, fields), cause, self.epoch)
 

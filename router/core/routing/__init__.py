@@ -1,1 +1,1 @@
-"""Who holds a conversation: the state machine of handoffs, the choice of an agent, queues, bursts. Pure."""
+"""The rules of who holds a conversation: state machine, choice of an agent, queues, journal. Pure."""

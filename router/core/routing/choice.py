@@ -3,7 +3,7 @@
 This is the rule; scripts/desk.lua follows it with indexes, so that its cost does not grow with the number of agents and
 of waiting conversations. A test compares both. `choose` also says why others were not eligible, for `explain`.
 
-Order of agents: the one who had this customer last, then those who did not miss an offer of this request, then the
+Order of agents: those who did not miss an offer of this request, then the one who held this conversation last, then the
 least loaded, then the one idle longest, then by identity. Order of conversations: by priority, then by age.
 """
 
@@ -34,7 +34,7 @@ class AgentState:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a conversation that waits needs of an agent. `units`: None for all of an agent's capacity.
+    """The needs of a waiting conversation. `units`: None for all of an agent's capacity.
 
     `is_automatic`: it is assigned without asking.
     """
@@ -60,7 +60,7 @@ class AgentChoice:
 
 
 def objection(need: Need, agent: AgentState, now: int) -> str | None:
-    """Return why an agent cannot be asked now, None if they can."""
+    """Return the reason not to ask an agent now, None if there is none."""
     units = agent.capacity if need.units is None else need.units
     missing = ", ".join(sorted(need.skills - agent.skills))
     objections = (

@@ -1,4 +1,4 @@
-"""What a command does to the floor of its conversation: an input, nothing, or a refusal. Pure."""
+"""Turns a command into an input of its conversation's floor, nothing, or a refusal. Pure."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Situation(NamedTuple):
 
 
 def input_of(command: Command, account_id: str, holding: Holding, team: Team, now: int) -> Input | Why | None:
-    """Return what a command about a conversation does to its floor at `now` (ms), or why it is refused."""
+    """Return the input of a command about a conversation at `now` (ms), the reason to refuse it, or None."""
     if (refused := _unknown(command, holding, team)) is not None:
         return refused
     return _INPUTS[type(command.data)](_Situation(command, account_id, holding, now), command.data)
@@ -106,7 +106,7 @@ _INPUTS: Final[dict[type[CommandData], Callable[[_Situation, Any], Input | Why |
 
 
 def _unknown(command: Command, holding: Holding, team: Team) -> Why | None:
-    """Return why a command is refused that names somebody or something which is not configured.
+    """Return the reason to refuse a command that names an agent, queue or skill which is not configured.
 
     Who was removed from the roster keeps what they hold: they may act on that, and decline what they are asked.
     """

@@ -38,7 +38,7 @@ Epoch = Annotated[int, Field(ge=0, le=1 << 53)]
 
 
 class CommandData(BaseModel):
-    """What all commands may have; `account` is the default one where it is missing."""
+    """The data that all commands may have; without `account` the default account is meant."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -98,7 +98,7 @@ class ReleaseConversation(HolderCommand):
 
 
 class TransferTo(BaseModel):
-    """Where a transfer goes: an agent, a queue, or whoever has the skills."""
+    """The destination of a transfer: an agent, a queue, or anybody with the skills."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -153,7 +153,7 @@ class Command:
 
     @property
     def subject(self) -> str:
-        """Return what must stay in order, and decides the partition: the conversation, or nothing for presence."""
+        """Return the conversation, within which order is kept and which decides the partition; empty for presence."""
         if isinstance(self.data, ConversationCommand):
             return self.data.conversation
         if isinstance(self.data, OfferCommand):
@@ -228,7 +228,7 @@ def _text(fields: Mapping[bytes, bytes], name: bytes) -> str:
 
 
 def _describe(error: ValidationError) -> str:
-    """Return what is wrong with each field, without the values, which may be a customer's."""
+    """Describe the fault of each field, without the values, which may be a customer's."""
     return "; ".join(
         f"{'.'.join(map(str, one['loc'])) or 'data'}: {one['msg']}"
         for one in error.errors(include_url=False, include_input=False)

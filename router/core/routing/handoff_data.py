@@ -47,7 +47,7 @@ _RESERVE: Final = 40
 
 @value
 class CallHandoff:
-    """What HandoffData asks for. `queue` is empty for the default one; `context` has at most MAX_CONTEXT bytes."""
+    """The request in HandoffData. `queue` is empty for the default one; `context` has at most MAX_CONTEXT bytes."""
 
     reason: str = HANDED_OVER
     summary: str | None = None
@@ -58,7 +58,7 @@ class CallHandoff:
 
 
 def read_handoff_data(text: str, team: Team | None = None) -> CallHandoff:
-    """Return what a text asks for; empty: the session failed. With a `team`, queue and skills are of that team."""
+    """Return the request in a text; empty: the session failed. With a `team`, queue and skills are of that team."""
     if not text:
         return CallHandoff(FAILED)
     text = _repair(text)
@@ -187,7 +187,7 @@ def _bound(fields: dict[str, Any], notes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cut(text: str) -> str:
-    """Return as much of a text as the context holds."""
+    """Return as much of a text as fits into the context."""
     most = MAX_CONTEXT
     while (size := measure_context({RAW: text[:most]})) is None or size > MAX_CONTEXT:
         most = most * 9 // 10

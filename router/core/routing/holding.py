@@ -31,7 +31,7 @@ class _Model(BaseModel):
 
 
 class Because(StrEnum):
-    """Why the holder changed."""
+    """The reason of a change of the holder."""
 
     ACCEPTED = "accepted"
     ASSIGNED = "assigned"  # by a queue that does not ask
@@ -43,7 +43,7 @@ class Because(StrEnum):
 
 
 class OfferEnd(StrEnum):
-    """How an offer ended."""
+    """The end of an offer."""
 
     ACCEPTED = "accepted"
     DECLINED = "declined"
@@ -52,7 +52,7 @@ class OfferEnd(StrEnum):
 
 
 class Why(StrEnum):
-    """Why a command was refused; `command.refused` gives these words."""
+    """The reasons of refusals, in the words of `command.refused`."""
 
     CLOSED = "conversation-closed"
     STALE_EPOCH = "stale-epoch"

@@ -1,4 +1,4 @@
-"""What can happen to a conversation's floor: the inputs of its state machine, and what it reports. Pure values.
+"""The inputs of the state machine of a conversation's floor, and its reports. Pure values.
 
 All times are in ms since 1970. The transitions are in core.routing.transitions.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @value
 class AskForPerson:
-    """Somebody asks for a person. `epoch` is checked if it is given; `asked_by` must hold if it is given."""
+    """A request for a person. `epoch`, if given, must be the current one; `asked_by`, if given, the holder."""
 
     request: HandoffRequest
     epoch: int | None = None
@@ -61,7 +61,7 @@ class ExpireOffer:
 
 @value
 class LosePlace:
-    """The agent who is asked cannot take it any more: presence has lapsed, or the place was lost."""
+    """The agent who is asked cannot take it any more: their presence has lapsed, or they have no room."""
 
     agent: str
 
@@ -93,7 +93,7 @@ class Overflow:
 
 @value
 class LoseCustomer:
-    """The customer has left: nobody is left for whom a person is asked."""
+    """Every customer has left, so that nobody needs the person who is asked for."""
 
     request_id: str
 

@@ -64,7 +64,7 @@ class JournalAgent(BaseModel):
 
 
 class JournalNeed(BaseModel):
-    """What the conversation needed of an agent; `units` None: all of one."""
+    """The needs of the conversation; `units` None: all of an agent's capacity."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -119,7 +119,7 @@ class JournalLine(BaseModel):
     agents_left_out: int = 0
 
     def reasons(self, team: Team | None = None) -> tuple[str | None, dict[str, str]]:
-        """Return who would be chosen and why the others are not, with the people of `team` if one is given."""
+        """Return the agent who would be chosen and the reasons against the others; with `team`, of its people."""
         if self.need is None:
             return None, {}
         states = {one.identity: one.state(team) for one in self.agents}
@@ -170,7 +170,7 @@ def write_line(step: Step, given: Input, cause: Cause, *, at: int | None = None,
 
 
 def show_looked_for(need: Need, queue: str, chosen: str, agents: Iterable[AgentState]) -> dict[str, Any]:
-    """Return what a line says of the choice of an agent; `agents` are as the desk knows them right after it.
+    """Return the fields of a line about the choice of an agent; `agents` are as the desk has them right after it.
 
     The chosen one is shown with the room that they had before.
     """

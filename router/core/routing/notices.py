@@ -1,4 +1,4 @@
-"""What a customer who waits for a person is told, if the queue has words for it. Pure."""
+"""The texts for a customer who waits for a person, if the queue has any. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _MINUTE: Final = 60_000
 
 
 class Notice(NamedTuple):
-    """A text, and the name by which it is sent once: a place in line is told once, however often it comes back."""
+    """A text, and the name by which it is sent once: each place in line is told once."""
 
     name: str
     text: str
 
 
 def notice_of(holding: Holding, team: Team, *, line: int, pace: int) -> Notice | None:
-    """Return what to tell now, None if nothing.
+    """Return the text that is due now, None if there is none.
 
     `line`: the place in line, 0 if the conversation does not wait there. `pace`: ms from one conversation of the queue
     that found an agent to the next, 0 if it is not known; then an offer's time stands for it.

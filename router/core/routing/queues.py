@@ -17,14 +17,14 @@ DEFAULT_QUEUE: Final = "default"
 
 
 class AcceptMode(StrEnum):
-    """How a conversation comes to an agent."""
+    """The two ways in which a conversation comes to an agent."""
 
     OFFER = "offer"  # asked, with a deadline
     AUTOMATIC = "automatic"  # assigned without asking
 
 
 class Fallback(StrEnum):
-    """What happens to a conversation that nobody accepted within the patience of its queue."""
+    """The treatment of a conversation that nobody accepted within the patience of its queue."""
 
     AI_AGENT = "ai-agent"  # the request ends, and the AI agent has the floor
     WAIT = "wait"  # it goes on waiting

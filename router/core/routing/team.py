@@ -57,11 +57,11 @@ class Team:
         return any(set(skills) <= set(one.skills) for one in self.members.values())
 
     def units_of(self, channel: str) -> int | None:
-        """Return what a conversation on a channel takes of a person, None for all."""
+        """Return the units that a conversation on a channel takes of a person, None for all."""
         return self.units.get(channel, None if channel in WHOLE else 1)
 
     def agent_at(self, address: Address) -> str | None:
-        """Return who joins at an address: under their identity, or at an address that they share with nobody."""
+        """Return the person who joins at an address: under their identity, or at an address that nobody else has."""
         if address.channel == Channel.CHAT and address.value in self.members:
             return address.value
         found = [
@@ -73,7 +73,7 @@ class Team:
         return found[0] if len(found) == 1 else None
 
     def member(self, identity: str) -> TeamMember:
-        """Return a person; of one who was removed from the file, what the identity tells."""
+        """Return a person; one who was removed from the file has the identity as name and one unit."""
         return self.members.get(identity) or TeamMember(identity, identity, 1)
 
     def name_of(self, identity: str) -> str:

@@ -56,7 +56,7 @@ FOREIGN: Final = "participant:"
 
 
 class Floor(Enum):
-    """Who has the floor."""
+    """The kinds of holders."""
 
     AI = "the AI agent"
     QUEUE = "people, and nobody has accepted"
@@ -65,7 +65,7 @@ class Floor(Enum):
 
 
 class Stage(Enum):
-    """How far a request has come."""
+    """The stages of a request."""
 
     IDLE = "no request"
     WAITING = "a request waits for an agent"
@@ -82,7 +82,7 @@ class Step:
 
 
 def floor_of(holding: Holding) -> Floor:
-    """Return who has the floor."""
+    """Return the kind of holder."""
     if holding.is_closed:
         return Floor.CLOSED
     if holding.holder.target == Target.AI_AGENT:
@@ -91,7 +91,7 @@ def floor_of(holding: Holding) -> Floor:
 
 
 def stage_of(holding: Holding) -> Stage:
-    """Return how far the open request has come."""
+    """Return the stage of the open request."""
     if holding.request is None:
         return Stage.IDLE
     return Stage.WAITING if holding.offer is None else Stage.OFFERED
@@ -224,7 +224,7 @@ def _overflow(holding: Holding, given: Overflow) -> Step:
 
 
 def _abandon(holding: Holding, given: LoseCustomer) -> Step:
-    """End the request, and the queue that holds keeps it in mind: a customer who comes back is put in line again."""
+    """End the request; a queue that holds keeps it, to put a customer who comes back in line again."""
     request = _request(holding)
     if request.id != given.request_id:
         return Step(holding, refused=Why.NO_OFFER)
@@ -274,7 +274,7 @@ def _close(holding: Holding, _: CloseFloor) -> Step:
 
 
 def check_holder(holding: Holding, agent: str, epoch: int) -> Why | None:
-    """Return why an agent may not act on a conversation as its holder in `epoch`; None if they may."""
+    """Return the reason to refuse an agent who acts as the holder in `epoch`; None if there is none."""
     if holding.is_closed:
         return Why.CLOSED
     if holding.holder.agent != agent:

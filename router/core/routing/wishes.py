@@ -1,4 +1,4 @@
-"""What a conversation's floor wants next: of the desk, and at which time. Pure.
+"""The next needs of a conversation's floor: its wish to the desk, and its deadlines. Pure.
 
 All times are in ms since 1970.
 """
@@ -31,7 +31,7 @@ _PLACE: Final = 100
 
 @value
 class AgentCard:
-    """What the desk knows of an agent who is present; `channels` None: all, `wrap_up` in seconds."""
+    """An agent who is present, as the desk stores them; `channels` None: all, `wrap_up` in seconds."""
 
     identity: str
     name: str
@@ -43,7 +43,7 @@ class AgentCard:
 
 @value
 class Wish:
-    """What a conversation wants of the desk.
+    """The state of a conversation to which the desk is made to agree.
 
     `holder`: the agent who holds, `asked`: the one with an open offer, `need`: what it needs while nobody is asked.
     `units`: what it takes of the holder's capacity, None for all. `is_over`: the desk can forget the conversation.
@@ -67,7 +67,7 @@ def cards_to_enroll(team: Team) -> list[AgentCard]:
 def card_of(
     member: TeamMember, skills: tuple[str, ...] | None = None, channels: tuple[str, ...] | None = None
 ) -> AgentCard:
-    """Return what the desk is told of a person, who may have said other skills and channels for now."""
+    """Return the card of a person; `skills` and `channels` of a command of presence replace the roster's."""
     return AgentCard(
         member.identity,
         member.name,
@@ -92,7 +92,7 @@ def own_agent(holding: Holding) -> str | None:
 
 
 def wish_of(holding: Holding, team: Team, now: int) -> Wish:
-    """Return what a conversation wants."""
+    """Return the wish of a conversation."""
     channel, holder, request = channel_of(holding), own_agent(holding), holding.request
     is_over = holder is None and request is None
     units = team.units_of(channel)
@@ -210,7 +210,7 @@ def _asks_again_at(request: HandoffRequest, team: Team) -> int:
 
 
 def after_lapse(holding: Holding, agent: str, conversation: str, now: int) -> Input | Why | None:
-    """Return what the end of an agent's presence does to a conversation that they hold or are asked about."""
+    """Return the input of a conversation whose holder, or the agent who is asked, is no longer present."""
     if own_agent(holding) == agent:
         name = f"{conversation}/lapse-{holding.epoch}"
         reason = f"the presence of {agent} ended"

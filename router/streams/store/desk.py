@@ -45,7 +45,7 @@ class Settled(NamedTuple):
 
 
 class DueAtDesk(NamedTuple):
-    """What is due at the desk: other processes get it after LEASE.
+    """The work that is due at the desk: other processes get it after LEASE.
 
     `lapsed`: agents whose presence has ended, with their conversations; `placed`: conversations that got an agent and
     have made no offer yet; `next_at`: when more is due (ms since 1970), None: only what others bring about.

@@ -120,6 +120,6 @@ class UnnamedOrder:
 
 
 def _place(entry_id: bytes) -> tuple[int, int]:
-    """Return what stream ids are sorted by."""
+    """Return the sort key of a stream id."""
     milliseconds, _, number = entry_id.partition(b"-")
     return int(milliseconds), int(number)

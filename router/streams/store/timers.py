@@ -1,4 +1,4 @@
-"""When the floor of a conversation must be looked at: sorted sets by due time, in the conversations' partitions.
+"""The timers of conversations' floors: sorted sets by due time, in the conversations' partitions.
 
 A commit that changes a floor sets its timer a lease ahead; the process that then makes the desk agree sets the time of
 the next deadline. If it dies, another takes the timer after the lease. A timer that fires once too often changes
