@@ -36,10 +36,11 @@ class Notices:
         self._notify = notify
         self._timers = timers
         self._tasks: dict[str, asyncio.Task[Any]] = {}
+        self._is_closed = False
 
     def tell(self, ledger: Ledger, holding: Holding, notice: Notice, revision: int, due: int | None) -> None:
         """Begin to send a notice; then the conversation at `revision` is looked at when it is `due` (ms)."""
-        if notice.name in self._tasks or len(self._tasks) >= _MOST:
+        if self._is_closed or notice.name in self._tasks or len(self._tasks) >= _MOST:
             return
         task = asyncio.create_task(self._tell(ledger, holding, notice, revision, due))
         self._tasks[notice.name] = task
@@ -58,5 +59,6 @@ class Notices:
             await asyncio.wait(self._tasks.values())
 
     async def close(self) -> None:
-        """Stop sending; what is not sent is taken up by another process."""
+        """Stop sending for good; what is not sent is taken up by another process."""
+        self._is_closed = True
         await end(*self._tasks.values())

@@ -79,3 +79,14 @@ async def test_the_next_process_tells_what_this_one_did_not(place):
     other = SlowPlace(place.redis, place.keys, now=place.now, team=place.team, answers=place.answers)
     await other.later(NOTICE_LEASE / 1000)
     assert list(other.notices.values()) == [TEXT]
+
+
+async def test_a_process_that_ends_begins_nothing_new(place):
+    """Commands that it finishes may make a customer wait; its API and Redis are about to be closed."""
+    await place.floor.close()
+    place.answers.set()
+    await place.later(60)
+    assert (place.tries, place.notices) == (0, {})
+    other = SlowPlace(place.redis, place.keys, now=place.now, team=place.team, answers=place.answers)
+    await other.later(NOTICE_LEASE / 1000)
+    assert list(other.notices.values()) == [TEXT]
