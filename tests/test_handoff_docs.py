@@ -20,7 +20,16 @@ from router.core.entries import (
 from router.core.keys import Keys
 from router.core.routing.commands import COMMANDS, CommandData, read_command
 from router.core.routing.holding import Because, OfferEnd, Why
-from router.core.routing.inputs import OWN_EVENTS
+from router.core.routing.inputs import (
+    OWN_EVENTS,
+    AcceptOffer,
+    AddForeign,
+    CloseFloor,
+    DeclineOffer,
+    ReleaseFloor,
+    RemoveForeign,
+)
+from router.core.routing.transitions import TABLE
 from tests.test_consumers import node_modules
 from tests.test_docs import PAGES, example, table, words
 
@@ -59,6 +68,12 @@ def test_every_refusal_is_explained():
 def test_every_reason_of_a_change_is_explained():
     """In the words of `holder.changed`."""
     assert [row[0] for row in table("because", PAGE)] == list(Because)
+
+
+def test_every_input_has_a_name():
+    """What no command and no report of Twilio causes, the router does on its own."""
+    from_outside = {AcceptOffer, DeclineOffer, ReleaseFloor, AddForeign, RemoveForeign, CloseFloor}
+    assert set(OWN_EVENTS) == set(TABLE) - from_outside
 
 
 def test_everything_that_the_router_does_on_its_own_is_explained():

@@ -292,6 +292,23 @@ async def test_a_transfer(place):
     assert states == {"dana": (0, place.now + 5000), "eli": (1, 0)}
 
 
+async def test_a_transfer_takes_along_what_the_first_person_was_told(place):
+    """Summary and context of the request by which they got the conversation, also when it is passed on once more."""
+    told = {"summary": "Order 4711 has arrived broken.", "context": {"order": "4711"}}
+    await place.announce()
+    for agent in ("dana", "eli"):
+        await place.send("agent.available", agent=agent)
+    await ask(place, agent="dana", **told)
+    for epoch, giver, taker in ((1, "dana", "eli"), (2, "eli", "dana")):
+        offer = (await place.last("offer.made")).offer
+        assert (offer.summary, offer.context) == (told["summary"], told["context"])
+        await place.send("offer.accept", offer=offer.id, agent=giver)
+        data = {"conversation": CONVERSATION, "agent": giver, "epoch": epoch, "to": {"agent": taker}}
+        await place.send("conversation.transfer", **data)
+    offer = (await place.last("offer.made")).offer
+    assert (offer.summary, offer.context) == (told["summary"], told["context"])
+
+
 async def test_the_closing_frees_the_agent(place):
     """And ends the offer of what nobody has taken yet."""
     await hold(place)

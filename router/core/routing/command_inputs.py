@@ -77,9 +77,12 @@ def _release(_: _Situation, data: ReleaseConversation) -> Input:
 def _transfer(at: _Situation, data: TransferConversation) -> Input | Why:
     if (refused := check_holder(at.holding, data.agent, data.epoch)) is not None:
         return refused
+    taken = at.holding.taken  # what this person was told, the next one has to know too
     request = HandoffRequest(
         id=at.request_id,
         reason=f"transfer by {data.agent}",
+        summary=taken.summary if taken else None,
+        context=taken.context if taken else None,
         queue=data.to.queue or DEFAULT_QUEUE,
         since=at.now,
         queued_at=at.now,
