@@ -99,8 +99,7 @@ class Actions:
         except NotYetError as error:
             return Later(str(error), error.delay, is_unsure=True, is_usual=True)
         except RequestError as error:  # a repeat cannot help, and whoever wrote it must hear that it was not sent
-            log("command.failed", level="warning", conversation=data.conversation, error=describe(error))
-            return Why.CANNOT_SEND
+            return _refuse(data.conversation, error, Why.CANNOT_SEND)
         _log_sent(command.id, data.conversation, data.agent, how)
         return Done() if how in _SENT else _REFUSALS.get(how, Why.CANNOT_SEND)
 
@@ -121,7 +120,10 @@ class Actions:
         data = command.data
         if isinstance(data, HolderCommand):
             ticket = Ticket(account_id, data.conversation, data.epoch)
-            how = await self._people.close(ticket, self._effect(command))
+            try:
+                how = await self._people.close(ticket, self._effect(command))
+            except RequestError as error:  # as in `say`
+                return _refuse(data.conversation, error, Why.CANNOT_CLOSE)
             _log_sent(command.id, data.conversation, data.agent, how)
             if how == ReplyOutcome.STALE:
                 return Why.STALE_EPOCH
@@ -129,6 +131,11 @@ class Actions:
 
     def _effect(self, command: Command) -> Effect:
         return self._effects.of(self._keys.partition_of(command.subject), command.id)
+
+
+def _refuse(conversation_id: str, error: RequestError, why: Why) -> Why:
+    log("command.failed", level="warning", conversation=conversation_id, error=describe(error))
+    return why
 
 
 def _log_sent(name: str, conversation_id: str, agent: str | None, result: str) -> None:

@@ -150,3 +150,12 @@ async def test_a_text_that_the_api_refuses_for_good_is_answered(desk):
     for _ in range(2):
         assert await desk.send("conversation.say", "said", text="hello") == Done()
     assert (await desk.refused(), "hello" in await desk.texts()) == (["cannot-send"], False)
+
+
+async def test_a_closing_that_the_api_refuses_for_good_is_answered(desk):
+    """The agent still holds the conversation, and must know."""
+    desk.harness.fault(method="PATCH", status=400)
+    for _ in range(2):
+        assert await desk.send("conversation.finish", "done") == Done()
+    assert await desk.refused() == ["cannot-close"]
+    assert [one["status"] for one in await desk.api.conversations()] == ["ACTIVE"]

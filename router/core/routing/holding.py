@@ -67,6 +67,7 @@ class Why(StrEnum):
     UNKNOWN_AGENT = "unknown-agent"
     UNKNOWN_QUEUE = "unknown-queue"
     NO_SUCH_SKILLS = "nobody-has-these-skills"
+    CANNOT_CLOSE = "cannot-close"  # the API refuses it for good
     CANNOT_SEND = "cannot-send"  # the channel, the customer or our side's address does not allow it
 
 
