@@ -71,13 +71,13 @@ class TurnEntry(Entry):
 
 
 class HolderChangedEntry(Entry):
-    """A holder.changed entry with typed data: the AI agent holds the conversation again, `data.note` says more."""
+    """A holder.changed entry with typed data: the AI agent holds again; `data.note` is the person's note."""
 
     data: HolderChangedData
 
 
 class HandoffFailedEntry(Entry):
-    """A handoff.failed entry with typed data: nobody took the conversation, and the AI agent still holds it."""
+    """A handoff.failed entry with typed data: nobody accepted, and the AI agent holds the conversation."""
 
     data: HandoffFailedData
 
@@ -107,7 +107,7 @@ def handoff(
     agent: str | None = None,
     priority: int = 0,
 ) -> Handoff:
-    """Return an answer that asks for a person, after `text` was sent. The AI agent holds on until one accepts.
+    """Return an answer that asks for a person, after `text` was sent. The AI agent holds until one accepts.
 
     `reason` and `summary` are cut to 4,000 characters. `context` is an object of up to 8 KB of JSON. `skills` must all
     be of one person; `queue` and `agent` name a queue and a person of the configuration. Raises ValueError if the
