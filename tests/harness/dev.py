@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from router.settings.environment import read_dotenv
+from tests.harness.fork_server import FORK_SERVER, find_fork_server
 from tests.support.source import ROOT, SHIPPED
 from tests.support.waiting import scaled, until
 
@@ -19,10 +20,14 @@ if TYPE_CHECKING:
 
 
 def launch_dev(
-    state: Path, *arguments: str, output: IO[Any] | int = subprocess.PIPE, **changes: str
+    state: Path,
+    *arguments: str,
+    output: IO[Any] | int = subprocess.PIPE,
+    module: str = "router",
+    **changes: str,
 ) -> subprocess.Popen[str]:
     """Start `dev` on free ports with its state in a folder, without any setting of this process."""
-    command = [sys.executable, "-m", "router", "dev", "--state-dir", str(state), "--port", "0", "--sandbox-port", "0"]
+    command = [sys.executable, "-m", module, "dev", "--state-dir", str(state), "--port", "0", "--sandbox-port", "0"]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TWILIO_", "ROUTER_"))}
     inherited.pop("REDIS_URL", None)
     inherited["ROUTER_CONFIG_DIR"] = str(SHIPPED)
@@ -33,13 +38,21 @@ def launch_dev(
 
 @contextmanager
 def running_dev(state: Path, *arguments: str, **changes: str) -> Iterator[dict[str, str]]:
-    """Run `dev --no-demo` while the block runs; it must end with status 0.
+    """Run `dev --no-demo` with forked processes while the block runs; it must end with status 0.
 
     Gives the variables of the dev.env that it wrote, and the folder of its configuration.
     """
     before = written_at(state)  # of a run before in the same folder
     with (state / "out").open("w") as output:
-        process = launch_dev(state, "--no-demo", *arguments, output=output, **changes)
+        process = launch_dev(
+            state,
+            "--no-demo",
+            *arguments,
+            output=output,
+            module="tests.harness.forking_dev",
+            **{FORK_SERVER: find_fork_server()},
+            **changes,
+        )
     try:
         asyncio.run(until(lambda: written_at(state) not in {0, before} or process.poll() is not None, timeout=60))
         assert process.poll() is None, (state / "out").read_text()

@@ -37,6 +37,8 @@ _MOST = 1 << 20
 #: Descriptors above those of standard input, output and error that a new process closes.
 _OPEN_FILES = range(3, 4096)
 _PACKAGES = ("router", "handlers")
+#: The variable that names the socket of another process' fork server.
+FORK_SERVER = "FORK_SERVER"
 
 
 class ForkedProcess:
@@ -69,6 +71,10 @@ class ForkedProcess:
             raise ProcessLookupError(self.pid)  # its id may be another process' by now
         os.kill(self.pid, number)
 
+    def kill(self) -> None:
+        """End it at once; ProcessLookupError if it has ended."""
+        self.send_signal(signal.SIGKILL)
+
     async def wait(self) -> int:
         """Return its exit status once it has ended."""
         async with self._waiting:
@@ -85,7 +91,7 @@ async def fork_process(
     module: str, *arguments: str, environment: Mapping[str, str], output: IO[Any], error: IO[Any]
 ) -> ForkedProcess:
     """Start `python -m MODULE ARGUMENTS` with this environment and no other variable, and nothing to read."""
-    path = await asyncio.to_thread(_Server.find)
+    path = await asyncio.to_thread(find_fork_server)
     request = json.dumps({"module": module, "arguments": arguments, "environment": dict(environment)})
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(path)
@@ -100,6 +106,11 @@ def can_fork(environment: Mapping[str, str]) -> bool:
     return "_pytest" in sys.modules and not any(name.startswith("PYTHON") for name in environment)
 
 
+def find_fork_server() -> str:
+    """Return the path of the fork server's socket; starts the program if this is the first that this process needs."""
+    return os.environ.get(FORK_SERVER) or _Server.find()
+
+
 class _Server:
     """The program that forks for this process: started with the first process, ended with this one."""
 
@@ -108,7 +119,6 @@ class _Server:
 
     @classmethod
     def find(cls) -> str:
-        """Return the path of its socket."""
         with cls._lock:
             if cls._path is None:
                 folder = tempfile.TemporaryDirectory(prefix="forks-")
