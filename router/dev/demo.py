@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 
 from router.core.entries import JoinedData
-from router.dev.people import DemoPeople, is_told_twice
+from router.dev.people import DemoPeople
 from router.process.terminal import show
-from router.simulator.entry_text import describe
+from router.simulator.entry_text import describe, is_told_twice
 from router.simulator.http import post_json
 from router.simulator.options import parse_simulate
 from router.simulator.scenario import make_steps, send_steps

@@ -24,6 +24,7 @@ from router.core.entries import (
 from router.core.keys import Target
 from router.core.routing.commands import write_command
 from router.process.terminal import show
+from router.simulator.entry_text import is_told_twice
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -163,13 +164,6 @@ class DemoPeople:
     def _find_after(self, conversation_id: str, kind: type[_DataT], epoch: int) -> _DataT | None:
         told = self._told[conversation_id]
         return next((one for one in told if isinstance(one, kind) and one.epoch > epoch), None)
-
-
-def is_told_twice(entry: Entry) -> bool:
-    """Return whether people are told the same: what concerns both targets is on both streams."""
-    return isinstance(entry.data, HolderChangedData | HandoffFailedData | CommandRefusedData) and (
-        entry.data.target == Target.AI_AGENT
-    )
 
 
 _ENDS: Final = (HandoffFailedData, CommandRefusedData)

@@ -19,7 +19,7 @@ from router.logs import describe_fully
 from router.process.terminal import complain, show
 from router.settings.environment import own_environment, read_dotenv
 from router.simulator.builders import keys_of
-from router.simulator.entry_text import describe
+from router.simulator.entry_text import describe, is_told_twice
 from router.simulator.outcome import OutcomeReader
 from router.simulator.scenario import capture_messages, make_steps, send_steps
 from router.streams.client.connection import RedisError, connect
@@ -126,7 +126,8 @@ async def _print_outcome(outcome: OutcomeReader, steps: Sequence[ScenarioStep]) 
     customers = {(step.customer.channel, step.customer.value) for step in steps}
     caused = await outcome.collect({step.webhook.resource_id for step in steps}, customers)
     for entry in caused:
-        show("  " + describe(entry))
+        if not is_told_twice(entry):
+            show("  " + describe(entry))
     if not caused:
         known = await outcome.find_known(customers)
         for entry in known:

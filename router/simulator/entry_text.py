@@ -15,11 +15,18 @@ from router.core.entries import (
     OfferMadeData,
     ParticipantData,
 )
+from router.core.keys import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from router.core.entries import Entry, EntryHolder
+
+
+def is_told_twice(entry: Entry) -> bool:
+    """Return whether an entry for the AI agent is on the stream for people too, which is enough to show."""
+    is_for_both = isinstance(entry.data, HolderChangedData | HandoffFailedData | CommandRefusedData)
+    return is_for_both and entry.data.target == Target.AI_AGENT
 
 
 def describe(entry: Entry) -> str:
@@ -52,7 +59,7 @@ def _made(data: OfferMadeData) -> str:
 
 
 def _ended(data: OfferEndedData) -> str:
-    return f"the offer to {data.agent.name} is {data.how}"
+    return f"the offer to {data.agent.name} has ended: {data.how}"
 
 
 def _changed(data: HolderChangedData) -> str:

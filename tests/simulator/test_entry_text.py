@@ -4,7 +4,7 @@ import pytest
 
 from router.core.entries import DATA_TYPES
 from router.core.keys import Target
-from router.simulator.entry_text import describe
+from router.simulator.entry_text import describe, is_told_twice
 from tests.support.entries import make_entry
 from tests.test_docs import an_entry
 
@@ -31,7 +31,7 @@ SHE = {"target": "human-agent", "agent": "dana"}
             "a person is asked for by eli in queue default, because: a refund",
         ),
         ("offer.made", {"offer": OFFER, "agent": DANA}, "Dana is asked, until 10:00:20"),
-        ("offer.ended", {"offer": OFFER, "agent": DANA, "how": "expired"}, "the offer to Dana is expired"),
+        ("offer.ended", {"offer": OFFER, "agent": DANA, "how": "expired"}, "the offer to Dana has ended: expired"),
         (
             "holder.changed",
             {"from": AI, "to": SHE, "because": "accepted"},
@@ -64,3 +64,13 @@ def test_the_epoch_of_others_is_shown_once_the_holder_has_changed():
     assert describe(entry).endswith("taken by ai-agent, because: default")
     later = entry.model_copy(update={"data": entry.data.model_copy(update={"epoch": 2})})
     assert describe(later).endswith("taken by ai-agent in epoch 2, because: default")
+
+
+@pytest.mark.parametrize("target", list(Target))
+def test_what_both_targets_are_told_is_shown_once(target):
+    """The entry for people; what one target is told is never left out."""
+    common = an_entry().data.model_dump() | {"target": target, "epoch": 3, "participant": CUSTOMER}
+    changed = {"from": AI, "to": SHE, "because": "accepted"}
+    entry = make_entry(DATA_TYPES["holder.changed"].model_validate(common | changed), subject="p")
+    assert is_told_twice(entry) is (target == Target.AI_AGENT)
+    assert not is_told_twice(an_entry())
