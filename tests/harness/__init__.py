@@ -9,7 +9,7 @@
     settings.py          the environment and the configuration folder of a deployment
     deployment.py        what a deployment has published and what it has still to do
     commands.py          one command, run to its end
-    dev.py               `python -m router dev`: all processes at once
+    dev.py               `python -m router dev`: all processes at once; forking_dev.py is its program in most tests
 
 Tests that need more build on these: tests/worker/harness.py and tests/handlers/harness.py (one component in this
 process), tests/bounds/deployment.py (all components in this process), tests/windows/deployment.py (processes behind
