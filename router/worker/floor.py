@@ -21,7 +21,7 @@ from router.core.routing.inputs import OWN_EVENTS, GetPlace, LoseCustomer, LoseP
 from router.core.routing.journal import MAX_AGENTS, show_looked_for, write_line
 from router.core.routing.notices import notice_of
 from router.core.routing.queues import AcceptMode
-from router.core.routing.wishes import Wish, ask_if_nobody_is, due_now, next_due, wish_of
+from router.core.routing.wishes import Wish, ask_if_nobody_is, customer_addresses, due_now, next_due, wish_of
 from router.logs import log
 from router.streams.store.desk import Settled
 from router.streams.store.timers import TIMER_LEASE
@@ -191,6 +191,7 @@ class FloorPath:
                 await self._desk.settle(name, _LAST, Wish(is_over=True))
                 await self._timers.set(account_id, conversation_id, revision, None)
                 return
+            holding = await self._with_last_agent(name, holding)
             answer, given = Settled(), _lost(ledger, holding)
             if given is None:
                 answer = await self._ask_desk(name, revision, holding)
@@ -212,6 +213,14 @@ class FloorPath:
             else:  # changed, perhaps by what the customer said: the floor may be the same
                 ledger = await self._store.read_whole(account_id, conversation_id)
                 holding, revision = holding_of(ledger), ledger.revision
+
+    async def _with_last_agent(self, name: str, holding: Holding) -> Holding:
+        """Return the floor with who had this customer last: in another conversation, if nobody in this one."""
+        if holding.request is None or holding.offer is not None or holding.last_agent is not None:
+            return holding
+        customer = customer_addresses(holding)
+        last = await self._desk.last_agent(name, customer) if customer else None
+        return holding if last is None else holding.changed(last_agent=last)
 
     async def _ask_desk(self, name: str, revision: int, holding: Holding) -> Settled:
         """Make the desk agree; somebody who is present, but no longer in the roster, gets nothing new."""

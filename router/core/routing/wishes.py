@@ -5,9 +5,11 @@ All times are in ms since 1970.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from router.core.addresses import Address
 from router.core.keys import Target
 from router.core.policy import MAX_PRIORITY
 from router.core.routing.choice import Need
@@ -47,6 +49,7 @@ class Wish:
 
     `holder`: the agent who holds, `asked`: the one with an open offer, `need`: what it needs while nobody is asked.
     `units`: what it takes of the holder's capacity, None for all. `is_over`: the desk can forget the conversation.
+    `customer`: the customer's addresses, by which the desk remembers the holder (`customer_addresses`).
     """
 
     queue: str = ""
@@ -55,6 +58,7 @@ class Wish:
     need: Need | None = None
     units: int | None = 1
     is_over: bool = False
+    customer: tuple[str, ...] = ()
 
 
 def cards_to_enroll(team: Team) -> list[AgentCard]:
@@ -84,6 +88,13 @@ def channel_of(holding: Holding) -> str:
     return str(addresses[0].get("channel", ""))
 
 
+def customer_addresses(holding: Holding) -> tuple[str, ...]:
+    """Return the customer's addresses without channels: who calls and who writes from a number is the same customer."""
+    addresses = (holding.customer or {}).get("addresses") or ()
+    canonical = {Address(one["channel"], one["address"]).canonical.removeprefix("whatsapp:") for one in addresses}
+    return tuple(sorted(canonical))
+
+
 def own_agent(holding: Holding) -> str | None:
     """Return the person of the roster who holds; None if nobody does, or somebody whom another system added."""
     agent = holding.holder.agent
@@ -93,6 +104,11 @@ def own_agent(holding: Holding) -> str | None:
 
 def wish_of(holding: Holding, team: Team, now: int) -> Wish:
     """Return the wish of a conversation."""
+    wish = _wish_of(holding, team, now)
+    return wish if wish.holder is None else replace(wish, customer=customer_addresses(holding))
+
+
+def _wish_of(holding: Holding, team: Team, now: int) -> Wish:
     channel, holder, request = channel_of(holding), own_agent(holding), holding.request
     is_over = holder is None and request is None
     units = team.units_of(channel)

@@ -5,6 +5,7 @@
 --   enroll     cards as JSON, ms until which they hold   people of the roster, for queues that assign without asking
 --   leave      identity, when they told it, id of the command      presence ends now
 --   settle     conversation, revision, wish as JSON     (see below)
+--   last       conversation, addresses of its customer     returns who held a conversation of this customer last, or ''
 --   round      limit, lease in ms                    what is due by now: ends wrap-ups; returns agents whose presence has
 --                                                    ended, each with its conversations, conversations that got an agent
 --                                                    and whose offer is not made yet, and when more is due
@@ -267,7 +268,22 @@ local function vacate(places, conversation, has_held)
   end
 end
 
+-- The key of who held a conversation of a customer last, by account and address; it expires.
+local function last_of(conversation, address)
+  return P .. 'last:' .. redis.sha1hex(string.match(conversation, '^%S+') .. ' ' .. address)
+end
+
 local operations = {}
+
+function operations.last(conversation, ...)
+  for _, address in ipairs({ ... }) do
+    local agent = call('GET', last_of(conversation, address))
+    if agent then
+      return agent
+    end
+  end
+  return ''
+end
 
 local function note_card(identity, fresh, till, away, enrolled)
   local agent = get(AGENTS, identity) or { load = 0, idle = now, free = 0, has = {}, till = 0 }
@@ -345,8 +361,9 @@ function operations.leave(identity, sent, id)
   return 1
 end
 
--- Make the desk agree with the conversation at `rev`. A wish: {holder, asked, need, units, is_over}: who holds, who is
--- asked, what it needs while nobody is, the units that it takes, and whether nothing more will come. Repeatable. What an older revision wished is replaced, and an older wish is refused.
+-- Make the desk agree with the conversation at `rev`. A wish: {holder, asked, need, units, is_over, customer, life}: who
+-- holds, who is asked, what it needs while nobody is, the units that it takes, whether nothing more will come, and the
+-- customer's addresses, by which the holder is remembered for `life` seconds. Repeatable. What an older revision wished is replaced, and an older wish is refused.
 -- Returns {'older'}, {'lost'}: the one who is asked has no place here, {'placed', agent, name, number
 -- of agents}, {'waiting', place in line, ms from one placement of its queue to the next or 0} or {'settled'}.
 function operations.settle(conversation, rev, text)
@@ -371,6 +388,9 @@ function operations.settle(conversation, rev, text)
     vacate(HELD, conversation, true)
   end
   if holder and has ~= holder then
+    for _, address in ipairs(wish.customer or {}) do
+      call('SET', last_of(conversation, address), holder, 'EX', wish.life)
+    end
     if is_asked == holder then
       call('HDEL', ASKED, conversation)
       call('ZREM', PLACED, conversation)

@@ -15,7 +15,7 @@ from router.core.routing.choice import AgentState
 from router.streams.client.scripts import load_script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from router.core.keys import Keys
     from router.core.routing.wishes import AgentCard, Wish
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: ms until another process handles what one took and did not finish.
 LEASE: Final = 3000
+#: Seconds for which the desk remembers who held a conversation of a customer last.
+LAST_AGENT_LIFE: Final = 30 * 86_400
 #: ms: longer than any process runs.
 FOR_EVER: Final = 10 * 365 * 86_400_000
 
@@ -106,6 +108,11 @@ class Desk:
                 return Settled(is_older=True)
         return Settled()
 
+    async def last_agent(self, conversation: str, customer: Sequence[str]) -> str | None:
+        """Return who held a conversation of a customer last (Wish.customer), None if nobody did for LAST_AGENT_LIFE."""
+        last = await self._run("last", conversation, *customer)
+        return last.decode() if last else None
+
     async def round(self, limit: int) -> DueAtDesk:
         """Make agents free whose wrap-up is over, and take what else is due, up to `limit` of each kind."""
         rows, placed, due = await self._run("round", limit, LEASE)
@@ -150,6 +157,8 @@ def _show(wish: Wish) -> dict[str, Any]:
         "asked": wish.asked,
         "units": wish.units or 0,
         "is_over": wish.is_over,
+        "customer": wish.customer,
+        "life": LAST_AGENT_LIFE,
     }
     if need is not None:
         shown["need"] = {
