@@ -19,6 +19,9 @@ _ESCAPE: Final = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
 )
 
+#: Levels of a document that is read. Python's parser gives up at about 900, or much later if something has raised the
+#: limit of recursion, as libraries do; what is read must not depend on that.
+MOST_LEVELS: Final = 500
 #: More digits than a whole number of 64 bits has, and the bound of a signed one.
 _DIGITS: Final = 21
 _WORD: Final = 1 << 63
@@ -48,11 +51,25 @@ def parse_json(text: bytes | str) -> Any:
     than 64 bits is read as a float, since no other reader takes it.
     """
     try:
-        return json.loads(
+        found = json.loads(
             replace_broken(text), parse_constant=_read_float, parse_float=_read_float, parse_int=_read_integer
         )
     except RecursionError as error:
         raise ValueError("is nested too deep") from error
+    if is_deeper(found, MOST_LEVELS):
+        raise ValueError("is nested too deep")
+    return found
+
+
+def is_deeper(value: Any, most: int) -> bool:
+    """Return whether what JSON or TOML means is nested deeper than `most` levels."""
+    level: list[Any] = [value]
+    for _ in range(most + 2):  # the values of the deepest level, and nothing below them
+        if not level:
+            return False
+        nested = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [each for one in nested for each in one]
+    return True
 
 
 def _read_float(text: str) -> float:

@@ -6,6 +6,8 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any, Final
 
+from router.core.lenient_json import MOST_LEVELS, is_deeper
+
 if TYPE_CHECKING:
     from router.core.errors import SettingsError
 
@@ -87,6 +89,8 @@ def read_toml(text: str) -> dict[str, Any]:
         _check_numbers(document)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
+    if is_deeper(document, MOST_LEVELS):
+        raise ValueError("it is nested too deep")
     return document
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from router.core.errors import UnusableError
-from router.core.lenient_json import parse_json
+from router.core.lenient_json import is_deeper, parse_json
 from router.core.policy import MAX_PRIORITY
 from router.core.printable import masked_key
-from router.core.routing.holding import MAX_CONTEXT, MAX_DEPTH, MAX_SUMMARY, is_deeper, measure_context
+from router.core.routing.holding import MAX_CONTEXT, MAX_DEPTH, MAX_SUMMARY, measure_context
 from router.core.values import value
 
 if TYPE_CHECKING:

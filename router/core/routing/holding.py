@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from router.core.formats import FIRST, HOLDING
 from router.core.keys import Target
+from router.core.lenient_json import is_deeper
 
 #: Bytes of JSON that the context of a request may have, and how deep it may be nested: readers in many languages
 #: refuse deep documents, and entries nest it further.
@@ -153,14 +154,3 @@ def measure_context(context: dict[str, Any]) -> int | None:
         return None
     text = json.dumps(context, ensure_ascii=False, separators=(",", ":"))
     return len(text.encode("utf-8", "surrogatepass"))
-
-
-def is_deeper(value: Any, most: int) -> bool:
-    """Return whether JSON is nested deeper than `most` levels."""
-    level: list[Any] = [value]
-    for _ in range(most + 2):  # the values of the deepest level, and nothing below them
-        if not level:
-            return False
-        nested = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
-        level = [each for one in nested for each in one]
-    return True
