@@ -2,7 +2,7 @@
 
 `python -m tests.harness.fork_server PATH` listens on a Unix socket. Each connection asks for one process, with one line
 of JSON {"module", "arguments", "environment"} and the file descriptors of its standard output and error. It is forked,
-runs as `python -m` would, in a session of its own, and the connection gets {"pid"}, and {"status"} once it has ended.
+runs as `python -m` would, in a session of its own. The connection gets a line with its id, and {"status"} at its end.
 When standard input ends, what is left is killed. A test run has one such program for each of its processes.
 """
 
@@ -60,9 +60,10 @@ class ForkedProcess:
         """Its exit status (the negative number of the signal that killed it), None while it runs."""
         if self._status is None:
             try:
-                self._end(self._connection.recv(_MOST))
+                answer = self._connection.recv(_MOST, socket.MSG_PEEK)  # not taken from whoever waits for it
             except BlockingIOError:
                 return None
+            self._status = json.loads(answer)["status"]
         return self._status
 
     def send_signal(self, number: int) -> None:
@@ -79,12 +80,9 @@ class ForkedProcess:
         """Return its exit status once it has ended."""
         async with self._waiting:
             if self._status is None:
-                self._end(await asyncio.get_running_loop().sock_recv(self._connection, _MOST))
+                answer = await asyncio.get_running_loop().sock_recv(self._connection, _MOST)
+                self._status = json.loads(answer)["status"]
         return self._status
-
-    def _end(self, answer: bytes) -> None:
-        self._status = json.loads(answer)["status"]
-        self._connection.close()
 
 
 async def fork_process(
@@ -97,8 +95,10 @@ async def fork_process(
     connection.connect(path)
     socket.send_fds(connection, [request.encode() + b"\n"], [output.fileno(), error.fileno()])
     connection.setblocking(False)
-    answer = await asyncio.get_running_loop().sock_recv(connection, _MOST)
-    return ForkedProcess(json.loads(answer)["pid"], connection)
+    pid = b""
+    while not pid.endswith(b"\n"):  # byte by byte: the status may have come too
+        pid += await asyncio.get_running_loop().sock_recv(connection, 1)
+    return ForkedProcess(int(pid), connection)
 
 
 def can_fork(environment: Mapping[str, str]) -> bool:
@@ -178,7 +178,7 @@ def _serve(path: str) -> None:
             connection.setblocking(True)
             pid = _fork(connection)
             living[pid] = connection
-            _report(connection, pid=pid)
+            _report(connection, f"{pid}\n")
         if 0 in ready and not os.read(0, 1):
             break
     for pid in living:
@@ -191,12 +191,12 @@ def _report_ended(living: dict[int, socket.socket]) -> None:
         if not pid:
             return
         with living.pop(pid) as connection:
-            _report(connection, status=os.waitstatus_to_exitcode(status))
+            _report(connection, json.dumps({"status": os.waitstatus_to_exitcode(status)}))
 
 
-def _report(connection: socket.socket, **what: int) -> None:
+def _report(connection: socket.socket, text: str) -> None:
     try:
-        connection.sendall(json.dumps(what).encode())
+        connection.sendall(text.encode())
     except OSError:  # nobody waits for it any more
         return
 

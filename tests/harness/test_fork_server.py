@@ -1,0 +1,51 @@
+"""Forked processes behave as those that are started."""
+
+import asyncio
+import signal
+
+import pytest
+
+from tests.harness.processes import ProcessHandle, spawn, start_process
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "text"),
+    [
+        (("router", "--version"), 0, "participant-router "),
+        (("router", "no-such-command"), 2, "invalid choice"),
+        (("handlers", "--list"), 0, "ai_agent"),
+        (("tests.streams.consumer_program",), 1, "Traceback"),
+    ],
+)
+async def test_a_process_that_ends_at_once(tmp_path, arguments, status, text):
+    """Its status and its output are those of `python -m`; started and forked."""
+    forked = await start_process(tmp_path, *arguments)
+    started = await spawn(tmp_path / "started", "-m", *arguments, environment={"PYTHONUNBUFFERED": "1"})
+    assert [await one.wait() for one in (forked, started)] == [status, status]
+    assert text in forked.text
+    assert text in started.text
+
+
+async def test_who_waits_learns_the_end_that_somebody_else_saw_first(tmp_path):
+    """A look at the status takes nothing away from a task that waits for it."""
+    process = await start_process(tmp_path, "router", "sandbox", "--port", "0")
+    waiting = [asyncio.create_task(process.wait()) for _ in range(2)]
+    await until(lambda: process.text)
+    process.send_signal(signal.SIGKILL)
+    while process.returncode is None:  # without a pause, so that none of the tasks gets to run
+        pass
+    assert process.returncode == -signal.SIGKILL
+    assert await asyncio.gather(*waiting) == [-signal.SIGKILL] * 2
+    assert not process.send_signal(signal.SIGTERM)
+
+
+async def test_it_gets_the_given_variables_only(tmp_path, monkeypatch):
+    """No setting of the process that asks for it."""
+    monkeypatch.setenv("ROUTER_WINDOW", "0")
+    for given in ({}, {"ROUTER_WINDOW": "0"}):
+        process: ProcessHandle = await start_process(tmp_path, "router", "work", **given)
+        assert await process.wait() == 2
+        assert ("ROUTER_WINDOW" in process.text) == bool(given)
