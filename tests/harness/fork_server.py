@@ -41,19 +41,23 @@ _PACKAGES = ("router", "handlers")
 FORK_SERVER = "FORK_SERVER"
 
 
+class _Connection(socket.socket):
+    """Closes itself without a warning: nobody has to wait for a process, which may be killed with its group."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class ForkedProcess:
     """A process that is no child of this one, with the interface of asyncio's own; it has no pipes."""
 
     stdin = stdout = None
 
-    def __init__(self, pid: int, connection: socket.socket) -> None:
+    def __init__(self, pid: int, connection: _Connection) -> None:
         self.pid = pid
         self._status: int | None = None
         self._connection = connection
         self._waiting = asyncio.Lock()
-
-    def __del__(self) -> None:
-        self._connection.close()
 
     @property
     def returncode(self) -> int | None:
@@ -91,7 +95,7 @@ async def fork_process(
     """Start `python -m MODULE ARGUMENTS` with this environment and no other variable, and nothing to read."""
     path = await asyncio.to_thread(find_fork_server)
     request = json.dumps({"module": module, "arguments": arguments, "environment": dict(environment)})
-    connection = socket.socket(socket.AF_UNIX)
+    connection = _Connection(socket.AF_UNIX)
     connection.connect(path)
     socket.send_fds(connection, [request.encode() + b"\n"], [output.fileno(), error.fileno()])
     connection.setblocking(False)
@@ -178,7 +182,6 @@ def _serve(path: str) -> None:
             connection.setblocking(True)
             pid = _fork(connection)
             living[pid] = connection
-            _report(connection, f"{pid}\n")
         if 0 in ready and not os.read(0, 1):
             break
     for pid in living:
@@ -209,6 +212,8 @@ def _fork(connection: socket.socket) -> int:
         for one in descriptors:
             os.close(one)
         return pid
+    os.setsid()
+    _report(connection, f"{os.getpid()}\n")  # not before: a signal to its session would reach nobody
     status = 1
     try:
         status = _run(json.loads(text), descriptors)
@@ -222,7 +227,6 @@ def _fork(connection: socket.socket) -> int:
 
 def _run(request: dict[str, Any], descriptors: list[int]) -> int:
     """Be the process: all that is left of the parent is what it had imported."""
-    os.setsid()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     nothing = os.open(os.devnull, os.O_RDONLY)

@@ -1,7 +1,10 @@
 """Forked processes behave as those that are started."""
 
 import asyncio
+import gc
+import os
 import signal
+import warnings
 
 import pytest
 
@@ -49,3 +52,19 @@ async def test_it_gets_the_given_variables_only(tmp_path, monkeypatch):
         process: ProcessHandle = await start_process(tmp_path, "router", "work", **given)
         assert await process.wait() == 2
         assert ("ROUTER_WINDOW" in process.text) == bool(given)
+
+
+async def test_nobody_has_to_wait_for_it(tmp_path):
+    """Its connection closes without a warning, even in a circle of objects that is collected as a whole."""
+    process = await start_process(tmp_path, "router", "sandbox", "--port", "0")
+    await process.kill()
+    forgotten = await start_process(tmp_path, "router", "sandbox", "--port", "0")
+    pid = forgotten.pid
+    circle = [forgotten]
+    circle.append(circle)
+    del forgotten, circle
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        gc.collect()
+    os.killpg(pid, signal.SIGKILL)
+    assert [str(one.message) for one in caught] == []
