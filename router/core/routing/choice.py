@@ -3,7 +3,7 @@
 This is the rule; scripts/desk.lua follows it with indexes, so that its cost does not grow with the number of agents and
 of waiting conversations. A test compares both. `choose` also says why others were not eligible, for `explain`.
 
-Order of agents: those who did not miss an offer of this request, then the one who held this conversation last, then the
+Order of agents: those who did not miss an offer of this request, then the one who had this customer last, then the
 least loaded, then the one idle longest, then by identity. Order of conversations: by priority, then by age.
 """
 

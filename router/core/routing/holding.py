@@ -129,7 +129,7 @@ class Holding(_Model):
     is_closed: bool = False
     #: The customer in the shape of EntryParticipant, as far as the ledger knows them.
     customer: dict[str, Any] | None = None
-    #: The agent who had the conversation last.
+    #: The agent who had the conversation last, or another one of this customer.
     last_agent: str | None = None
     #: The request by which the present person came to it; of a queue, the one that ended as the customer left.
     taken: HandoffRequest | None = None
