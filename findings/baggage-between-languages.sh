@@ -7,7 +7,13 @@
 # plus sign that another sender wrote as it is (a telephone number) as a blank, which it then strips. A property is read as
 # a part of the value.
 # Guess before the run: the blank would arrive as "+". That a plus sign vanishes, and the property stays, was not expected.
+# Output seen:
+#   Python sends: queue=refunds+and+returns
+#   JavaScript reads it as: [queue=refunds+and+returns]
+#   from=+15551230001 in Python: [from=15551230001], in JavaScript: [from=+15551230001]
+#   queue=refunds;ttl=5 in Python: [queue=refunds;ttl=5], in JavaScript: [queue=refunds]
 set -euo pipefail
+expected=$(sed -n '/^# Output seen:/,/^set /s/^#   //p' "$0")
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
@@ -50,9 +56,4 @@ seen=$(
   done
 )
 echo "$seen"
-diff <(echo "$seen") - <<'TEXT'
-Python sends: queue=refunds+and+returns
-JavaScript reads it as: [queue=refunds+and+returns]
-from=+15551230001 in Python: [from=15551230001], in JavaScript: [from=+15551230001]
-queue=refunds;ttl=5 in Python: [queue=refunds;ttl=5], in JavaScript: [queue=refunds]
-TEXT
+diff <(echo "$expected") <(echo "$seen")

@@ -5,7 +5,12 @@
 # https://github.com/google/cel-spec/blob/master/doc/langdef.md#string-conversions : string(timestamp) is RFC 3339.
 # A rule that compares texts of times, or makes an id of one, takes events of the same second for one.
 # Guess before the run: both would keep the milliseconds.
+# Output seen:
+#   2026-11-29T10:20:30Z 2026-11-29T10:20:30.456Z string(timestamp("2026-11-29T10:20:30.456Z"))
+#   456 456 timestamp("2026-11-29T10:20:30.456Z").getMilliseconds()
+#   false true timestamp(string(timestamp("2026-11-29T10:20:30.456Z"))) == timestamp("2026-11-29T10:20:30.456Z")
 set -euo pipefail
+expected=$(sed -n '/^# Output seen:/,/^set /s/^#   //p' "$0")
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
@@ -33,8 +38,4 @@ for (const line of readFileSync("expressions", "utf8").trim().split("\n")) conso
 JS
 seen=$(paste -d' ' <(python/bin/python run.py) <(node run.mjs) expressions)
 echo "$seen"
-diff <(echo "$seen") - <<'TEXT'
-2026-11-29T10:20:30Z 2026-11-29T10:20:30.456Z string(timestamp("2026-11-29T10:20:30.456Z"))
-456 456 timestamp("2026-11-29T10:20:30.456Z").getMilliseconds()
-false true timestamp(string(timestamp("2026-11-29T10:20:30.456Z"))) == timestamp("2026-11-29T10:20:30.456Z")
-TEXT
+diff <(echo "$expected") <(echo "$seen")

@@ -7,7 +7,13 @@
 # with a morning shift the afternoon is closed. The JavaScript library uses it for the afternoon too.
 # Queues that share one calendar between a Python router and a page in the browser show what does not happen.
 # Guess before the run: they would differ in shifts that go on after midnight. They agree there.
+# Output seen:
+#   open open Mo-Fr 09:00-12:00 || 10:00-20:00 @ 2026-11-29T15:30:00
+#   closed open Mo-Fr 09:00-12:00 || 10:00-20:00 @ 2026-11-30T15:30:00
+#   closed unknown Mo-Fr 09:00-12:00 || "by appointment" @ 2026-11-30T15:30:00
+#   closed closed Mo-Fr 22:00-06:00; Sa off @ 2026-11-28T03:00:00
 set -euo pipefail
+expected=$(sed -n '/^# Output seen:/,/^set /s/^#   //p' "$0")
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
@@ -43,9 +49,4 @@ for (const line of require("node:fs").readFileSync("cases", "utf8").trim().split
 JS
 seen=$(paste -d' ' <(python/bin/python run.py) <(node run.js 2> /dev/null) cases)
 echo "$seen"
-diff <(echo "$seen") - <<'TEXT'
-open open Mo-Fr 09:00-12:00 || 10:00-20:00 @ 2026-11-29T15:30:00
-closed open Mo-Fr 09:00-12:00 || 10:00-20:00 @ 2026-11-30T15:30:00
-closed unknown Mo-Fr 09:00-12:00 || "by appointment" @ 2026-11-30T15:30:00
-closed closed Mo-Fr 22:00-06:00; Sa off @ 2026-11-28T03:00:00
-TEXT
+diff <(echo "$expected") <(echo "$seen")

@@ -45,7 +45,7 @@ def replace_broken(text: bytes | str) -> str:
 
 
 def parse_json(text: bytes | str) -> Any:
-    """Return what JSON means, with U+FFFD for each broken character; for rare documents, without a library.
+    """Parse JSON without a library, for rare documents, with U+FFFD in the place of each broken character.
 
     Raises ValueError if it is not JSON, is nested too deep, or has a number beyond a double. A whole number of more
     than 64 bits is read as a float, since no other reader takes it.
@@ -62,7 +62,7 @@ def parse_json(text: bytes | str) -> Any:
 
 
 def is_deeper(value: Any, most: int) -> bool:
-    """Return whether what JSON or TOML means is nested deeper than `most` levels."""
+    """Return whether a value of JSON or TOML is nested deeper than `most` levels."""
     level: list[Any] = [value]
     for _ in range(most + 2):  # the values of the deepest level, and nothing below them
         if not level:
