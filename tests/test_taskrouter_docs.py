@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from contextlib import asynccontextmanager
 
 import aiohttp
 import orjson
@@ -14,13 +15,12 @@ from aiohttp import web
 from router.core.entries import HolderChangedData, OfferEndedData, read_entry
 from router.core.keys import Keys, Target
 from router.core.routing.commands import write_command
-from router.settings.environment import read_dotenv
 from router.simulator.http import Sender
 from router.simulator.messages import message
 from router.streams.client.connection import connect
-from tests.harness.dev import launch_dev
+from tests.harness.dev import running_dev
 from tests.harness.serving import serving
-from tests.support.waiting import scaled, until
+from tests.support.waiting import until
 from tests.test_docs import example
 
 pytestmark = pytest.mark.processes
@@ -50,61 +50,68 @@ async def told(db, model):
     return [entry.data for entry in entries if isinstance(entry.data, model)]
 
 
-async def test_a_callback_of_taskrouter_decides_about_offers(tmp_path):
-    """The first person's reservation is rejected, the second one's accepted; that person joins in the sandbox."""
-    script = tmp_path / "bridge.py"
+@asynccontextmanager
+async def bridging(folder, dev, url):
+    """Run the example of the page beside `dev`, with its callback at a URL; returns once it reads the stream."""
+    script = folder / "bridge.py"
     script.write_text(example("bridge.py", "docs/taskrouter.md"), encoding="utf-8")
-    dev_process = launch_dev(tmp_path / "state", "--no-demo")
-    bridge = None
+    environment = os.environ | {"REDIS_URL": dev["REDIS_URL"], "CALLBACK_URL": f"{url}/assignment"}
+    bridge = await asyncio.create_subprocess_exec(sys.executable, str(script), env=environment)
     try:
-        await until((tmp_path / "state" / "dev.env").exists, timeout=60)
-        dev = read_dotenv(tmp_path / "state" / "dev.env")
-        callback = Callback()
-        async with serving(callback.app()) as url, connect(dev["REDIS_URL"]) as db:
-            bridge = await asyncio.create_subprocess_exec(
-                sys.executable,
-                str(script),
-                env=os.environ | {"REDIS_URL": dev["REDIS_URL"], "CALLBACK_URL": f"{url}/assignment"},
-            )
+        async with connect(dev["REDIS_URL"]) as db:
             stream = KEYS.participants(0, Target.HUMAN_AGENT)
 
             async def has_group():
                 return any(one["name"] == b"taskrouter-bridge" for one in await db.xinfo_groups(stream))
 
             await until(has_group, timeout=30)
-            for person in ("dana", "eli"):
-                data = {"agent": person, "life": 600}
-                await db.xadd(KEYS.commands(0), write_command("agent.available", person, data, source="/test"))
-            given = {"receiver_url": dev["ROUTER_URL"], "public_base_url": dev["PUBLIC_BASE_URL"]}
-            async with Sender(**given, auth_token=dev["TWILIO_AUTH_TOKEN"]) as sender:
-                who = {"account_sid": dev["TWILIO_ACCOUNT_SID"], "sender": "+15551230001"}
-                await sender.send(message("sms", **who, recipient=SERVICE_DESK, body="a person, please"))
-
-            async def is_held():
-                return bool(await told(db, HolderChangedData))
-
-            await until(is_held, timeout=30)
-            first, second = callback.forms
-            assert {first["WorkerSid"], second["WorkerSid"]} == {"dana", "eli"}
-            assert (first["TaskSid"], first["TaskQueueName"]) == (second["TaskSid"], "default")
-            (changed,) = await told(db, HolderChangedData)
-            assert changed.to.agent == second["WorkerSid"]
-            assert orjson.loads(second["TaskAttributes"])["conversation"] == changed.conversation.id
-            assert [one.how for one in await told(db, OfferEndedData)] == ["declined", "accepted"]
-            path = f"{dev['TWILIO_CONVERSATIONS_URL']}/v2/Conversations/{changed.conversation.id}/Participants"
-            key = aiohttp.encode_basic_auth(dev["TWILIO_API_KEY"], dev["TWILIO_API_SECRET"])
-            async with aiohttp.ClientSession(headers={"Authorization": key}) as session:
-
-                async def has_joined():
-                    async with session.get(path) as response:
-                        listed = (await response.json())["participants"]
-                    names = [one["name"] for one in listed if one["type"] == "HUMAN_AGENT"]
-                    return names == [second["WorkerName"]]
-
-                await until(has_joined, timeout=30)
+            yield db
     finally:
-        if bridge is not None:
-            bridge.kill()
-            await bridge.wait()
-        dev_process.terminate()
-        dev_process.communicate(timeout=scaled(60))
+        bridge.kill()
+        await bridge.wait()
+
+
+async def human_agents(dev, conversation_id):
+    """Return the names of the people who are in a conversation of the sandbox."""
+    path = f"{dev['TWILIO_CONVERSATIONS_URL']}/v2/Conversations/{conversation_id}/Participants"
+    key = aiohttp.encode_basic_auth(dev["TWILIO_API_KEY"], dev["TWILIO_API_SECRET"])
+    async with aiohttp.ClientSession(headers={"Authorization": key}) as session, session.get(path) as response:
+        listed = (await response.json())["participants"]
+    return [one["name"] for one in listed if one["type"] == "HUMAN_AGENT"]
+
+
+@pytest.fixture
+def own_dev(tmp_path):
+    """A `dev --no-demo` of the test's own, whose people nobody else offers anything."""
+    with running_dev(tmp_path) as environment:
+        yield environment
+
+
+async def test_a_callback_of_taskrouter_decides_about_offers(own_dev, tmp_path):
+    """The first person's reservation is rejected, the second one's accepted; that person joins in the sandbox."""
+    callback, dev = Callback(), own_dev
+    async with serving(callback.app()) as url, bridging(tmp_path, dev, url) as db:
+        for person in ("dana", "eli"):
+            data = {"agent": person, "life": 600}
+            await db.xadd(KEYS.commands(0), write_command("agent.available", person, data, source="/test"))
+        given = {"receiver_url": dev["ROUTER_URL"], "public_base_url": dev["PUBLIC_BASE_URL"]}
+        async with Sender(**given, auth_token=dev["TWILIO_AUTH_TOKEN"]) as sender:
+            who = {"account_sid": dev["TWILIO_ACCOUNT_SID"], "sender": "+15551230001"}
+            await sender.send(message("sms", **who, recipient=SERVICE_DESK, body="a person, please"))
+
+        async def is_held():
+            return bool(await told(db, HolderChangedData))
+
+        await until(is_held, timeout=30)
+        first, second = callback.forms
+        assert {first["WorkerSid"], second["WorkerSid"]} == {"dana", "eli"}
+        assert (first["TaskSid"], first["TaskQueueName"]) == (second["TaskSid"], "default")
+        (changed,) = await told(db, HolderChangedData)
+        assert changed.to.agent == second["WorkerSid"]
+        assert orjson.loads(second["TaskAttributes"])["conversation"] == changed.conversation.id
+        assert [one.how for one in await told(db, OfferEndedData)] == ["declined", "accepted"]
+
+        async def has_joined():
+            return await human_agents(dev, changed.conversation.id) == [second["WorkerName"]]
+
+        await until(has_joined, timeout=30)

@@ -36,10 +36,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
     from router.simulator.messages import SimulatedWebhook
     from tests.harness.processes import ProcessHandle
 
-    #: Starts `python -m ARGUMENTS` with an environment: tests.harness.processes or the fork server.
+    #: Starts `python -m ARGUMENTS` with an environment (tests.harness.processes).
     Start = Callable[..., Awaitable[ProcessHandle]]
 
 #: Seconds, scaled, within which processes are up and ended.
@@ -220,22 +222,7 @@ async def besieged(
         stack.callback(server.kill)
         await server.start()
         urls = [f"http://127.0.0.1:{free_port()}" for _ in range(accounts)]
-        config = write_config(directory, "ada", "ben")
-        settings = make_environment(
-            server.url,
-            urls[0],
-            PUBLIC_BASE_URL=f"http://127.0.0.1:{public_port}",
-            PORT=str(receiver_port),
-            ROUTER_CONFIG_DIR=str(config),
-            ROUTER_EMAIL_PUBLIC_KEYS=public_text(key),
-            ROUTER_AI_AGENT_REPLY="tests.chaos.replies:answer",
-            ROUTER_SPOOL_DIR=str(directory / "spool"),
-            OTHER_TOKEN=OTHER_TOKEN,
-        )
-        if size is Size.SHORT:
-            settings = quick_recovery(**settings)
-        for url in urls[1:]:
-            (config / "accounts.toml").write_text(_ACCOUNTS.format(url=url), encoding="utf-8")
+        settings = _settings_of(directory, server.url, urls, (receiver_port, public_port), key, size)
         settings |= environment
         session = await stack.enter_async_context(aiohttp.ClientSession())
         sandboxes = [
@@ -257,6 +244,32 @@ async def besieged(
         for name in processes:
             await siege.start(name)
         yield siege
+
+
+def _settings_of(
+    directory: Path,
+    redis_url: str,
+    urls: Sequence[str],
+    ports: tuple[int, int],
+    key: EllipticCurvePrivateKey,
+    size: Size,
+) -> dict[str, str]:
+    """Return the environment of all processes; `urls` are those of the accounts' sandboxes."""
+    config = write_config(directory, "ada", "ben")
+    for url in urls[1:]:
+        (config / "accounts.toml").write_text(_ACCOUNTS.format(url=url), encoding="utf-8")
+    settings = make_environment(
+        redis_url,
+        urls[0],
+        PUBLIC_BASE_URL=f"http://127.0.0.1:{ports[1]}",
+        PORT=str(ports[0]),
+        ROUTER_CONFIG_DIR=str(config),
+        ROUTER_EMAIL_PUBLIC_KEYS=public_text(key),
+        ROUTER_AI_AGENT_REPLY="tests.chaos.replies:answer",
+        ROUTER_SPOOL_DIR=str(directory / "spool"),
+        OTHER_TOKEN=OTHER_TOKEN,
+    )
+    return quick_recovery(**settings) if size is Size.SHORT else settings
 
 
 async def _start_sandbox(
