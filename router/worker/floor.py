@@ -7,7 +7,6 @@ in between leaves a timer, and whoever takes it goes on from there (streams.stor
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -105,10 +104,7 @@ class FloorPath:
         Raises RedisError, OtherFormatError, RacesLostError: all of it can be repeated.
         """
         for _ in range(_RACES):
-            ledger, is_known = await asyncio.gather(
-                self._store.read_whole(account_id, conversation_id),
-                self._is_known(account_id, conversation_id, command_id),
-            )
+            ledger, is_known = await self._read(account_id, conversation_id, command_id)
             holding = holding_of(ledger, self._team())
             if is_known:
                 await self.settle(ledger, holding)
@@ -271,11 +267,11 @@ class FloorPath:
         agents, _ = await self._desk.look(MAX_AGENTS)
         return show_looked_for(wish.need, wish.queue, answer.agent, agents)
 
-    async def _is_known(self, account_id: str, conversation_id: str, command_id: str | None) -> bool:
+    async def _read(self, account_id: str, conversation_id: str, command_id: str | None) -> tuple[Ledger, bool]:
+        """Return a ledger, and whether the command was applied before."""
         if command_id is None:
-            return False
-        (claim,) = await self._store.read_claims(account_id, conversation_id, [_command(command_id)])
-        return claim is not None
+            return await self._store.read_whole(account_id, conversation_id), False
+        return await self._store.read_whole_and_claim(account_id, conversation_id, _command(command_id))
 
     async def _commit(self, ledger: Ledger) -> bool:
         if not ledger.has_news:

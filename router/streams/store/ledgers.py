@@ -151,6 +151,20 @@ class Store:
     async def read_whole(self, account_id: str, conversation_id: str) -> Ledger:
         """Read the whole ledger of a conversation; raises OtherFormatError."""
         rows: Any = await self._redis.hgetall(self._keys.conversation(account_id, conversation_id))
+        return self._whole(account_id, conversation_id, rows)
+
+    async def read_whole_and_claim(self, account_id: str, conversation_id: str, claim: str) -> tuple[Ledger, bool]:
+        """Read the whole ledger, and then, in the same round trip, whether there is a claim; raises OtherFormatError.
+
+        In this order: of a commit in between the claim is seen, and the ledger is too old to be committed.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hgetall(self._keys.conversation(account_id, conversation_id))
+        pipeline.get(self._keys.communication(account_id, conversation_id, claim))
+        rows, value = await pipeline.execute()
+        return self._whole(account_id, conversation_id, rows), value not in {None, _SHARED}
+
+    def _whole(self, account_id: str, conversation_id: str, rows: dict[bytes, bytes]) -> Ledger:
         fields = {name.decode(): value.decode() for name, value in rows.items()}
         LEDGER.require(fields.get(FORMAT, FIRST))
         return Ledger(self._keys.namespace, account_id, conversation_id, fields)
