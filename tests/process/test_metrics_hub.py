@@ -9,11 +9,14 @@ import pytest
 from router import metrics
 from router.process import metrics_hub
 from router.process.metrics_hub import MetricsHub, MetricsLink
-from tests.support.waiting import until
+from tests.support.waiting import scaled, until
 
 
 @pytest.fixture
-async def hub():
+async def hub(monkeypatch):
+    """A hub with more patience than a loaded machine needs; a test about silence sets its own."""
+    monkeypatch.setattr(metrics_hub, "PATIENCE", scaled(20))
+    monkeypatch.setattr(metrics_hub, "PATIENCE_WITH_HUB", scaled(60))
     async with MetricsHub("web") as hub:
         yield hub
 

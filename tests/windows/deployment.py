@@ -40,6 +40,13 @@ if TYPE_CHECKING:
     from router.simulator.messages import SimulatedWebhook
 
 GREETING = "Hello there"
+#: Offers and requests outlast a kill and a new start, however slow; tests/worker/test_floor.py lets them expire.
+PATIENT_QUEUE = """
+[[queue]]
+name = "default"
+ring = 3600
+patience = 7200
+"""
 COMMANDS_STREAM = Keys().commands(0)
 
 
@@ -85,7 +92,7 @@ class RelayedDeployment(Deployment):
         await self.redis.flushall()
         for path in script_files():
             await self.redis.script_load(path.read_text(encoding="utf-8"))
-        self._config = write_config(self._directory, "dana")
+        self._config = write_config(self._directory, "dana", rules=PATIENT_QUEUE)
         for role in COMMANDS:
             await self.start(role)
         return self
