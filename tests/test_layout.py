@@ -25,6 +25,7 @@ FLOORS = (
     ("router.process",),
     ("router.agents",),
     ("router.simulator", "router.receiver", "router.worker"),
+    ("router.operations",),
     ("router.commands", "router.dev"),
     ("router.__main__", "handlers"),
 )

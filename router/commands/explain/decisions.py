@@ -13,32 +13,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from router.commands.connected import connected
-from router.commands.explain.waiting import read_waiting
 from router.commands.redaction import plain
 from router.core.addresses import from_key, mask
 from router.core.errors import SettingsError
-from router.core.ledger.floor import holding_of
-from router.core.ledger.marker import PARTICIPANT, participant_field, read_marker
+from router.core.ledger.marker import PARTICIPANT, read_marker
 from router.core.policy import Facts
-from router.core.routing.journal import read_line
+from router.operations.decisions import read_decisions
 from router.process.terminal import CommandFailedError, show
 from router.settings.policy_file import read_policy
 from router.settings.team_file import read_team
-from router.streams.client.scanning import scan_keys
-from router.streams.store.ledgers import Store
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from router.commands.explain.waiting import WaitingRequest
     from router.core.ledger.ledger import Ledger
     from router.core.policy import Decision, Policy
     from router.core.routing.holding import Holding
     from router.core.routing.journal import JournalLine
     from router.core.routing.team import Team
+    from router.operations.decisions import Decisions
+    from router.operations.open_requests import WaitingRequest
     from router.settings.model import Settings
-    from router.streams.client.connection import Redis
 
 #: Exit statuses beside 2, wrong usage or settings.
 FOUND: Final = 0
@@ -61,37 +57,21 @@ async def run_explain(arguments: argparse.Namespace) -> int:
     """Print the decisions; returns the exit status."""
     async with connected() as (redis, settings):
         other = _read_other(Path(arguments.other), settings) if arguments.other else None
-        store = Store(redis, settings.keys, marker_ttl=settings.marker_ttl)
-        found = await _find(redis, store, settings, arguments.id)
+        found = await read_decisions(redis, settings, arguments.id, on_page=_say_pages)
         if found is None:
             show(f"nothing is known of {plain(arguments.id)}: its data may have expired, or be in another namespace")
             return NOTHING
-        lines: Any = await redis.lrange(settings.keys.journal(found.account_id, found.conversation_id), 0, -1)
-        journal = [read_line(line) for line in lines]
-        waiting = await read_waiting(redis, settings, holding_of(found))
         if arguments.json:
-            show(json.dumps(_as_data(found, journal, other, waiting)))
+            show(json.dumps(_as_data(found, other)))
         else:
-            for text in _as_text(found, journal, other, waiting):
+            for text in _as_text(found, other):
                 show(text)
     return FOUND
 
 
-async def _find(redis: Redis, store: Store, settings: Settings, name: str) -> Ledger | None:
-    """Return the ledger of a conversation, or of the one that a participant is in; the newest of several."""
-    keys, pages = settings.keys, 0
-    pattern = f"{keys.namespace}:{{*}}:conversation:*"
-    candidates = []
-    async for page in scan_keys(redis, pattern):
-        pages += 1
-        if pages % 100 == 0:
-            show(f"… {pages} pages of conversations searched")
-        for key in page:
-            account_id, _, conversation_id = key.decode().partition(":conversation:")[2].partition(":")
-            is_it = conversation_id == name
-            if is_it or await redis.hexists(key.decode(), participant_field(name)):
-                candidates.append(await store.read_whole(account_id, conversation_id))
-    return max(candidates, key=lambda ledger: ledger.revision, default=None)
+def _say_pages(pages: int) -> None:
+    if pages % 100 == 0:
+        show(f"… {pages} pages of conversations searched")
 
 
 def _read_other(path: Path, settings: Settings) -> Other:
@@ -138,20 +118,18 @@ def _time(millis: int) -> str:
     return datetime.fromtimestamp(millis / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
 
 
-def _as_text(
-    ledger: Ledger, journal: list[JournalLine], other: Other | None, waiting: WaitingRequest | None
-) -> Iterator[str]:
-    holding = holding_of(ledger)
+def _as_text(found: Decisions, other: Other | None) -> Iterator[str]:
+    ledger, holding = found.ledger, found.holding
     status = ledger.fields.get("status", "status unknown")
     yield f"conversation {ledger.conversation_id} of {ledger.account_id}: {status}"
     yield f"  {_holder(ledger, holding)}"
     yield f"  the rule that decided first: {ledger.fields.get('reason', 'none')}"
-    if waiting is not None:
-        yield from _waiting_as_text(waiting)
+    if found.waiting is not None:
+        yield from _waiting_as_text(found.waiting)
     if other is not None:
         for address, decision in _decisions(ledger, other.policy).items():
             yield f"  with {other.name} now, for {address}: {decision.target or 'ignore'}, because of {decision.reason}"
-    for line in journal:
+    for line in found.journal:
         yield ""
         yield f"{_time(line.at)}  {line.what}{f' ({plain(line.by)})' if line.by else ''}"
         result = f"refused: {line.refused}" if line.refused else ", ".join(line.happened) or "no entry"
@@ -200,38 +178,15 @@ def _choice_as_text(line: JournalLine, other: Other | None) -> Iterator[str]:
         yield from (f"    not {agent}: {why}" for agent, why in reasons.items())
 
 
-def _as_data(
-    ledger: Ledger, journal: list[JournalLine], other: Other | None, waiting: WaitingRequest | None
-) -> dict[str, Any]:
-    holding = holding_of(ledger)
-    lines = []
-    for line in journal:
-        shown: dict[str, Any] = line.model_dump(mode="json") | {"others": line.reasons()[1]}
-        if other is not None and other.has_people and line.need is not None:
-            chosen, reasons = line.reasons(other.team)
-            shown["with"] = {"chosen": chosen, "others": reasons}
-        lines.append(shown)
-    data: dict[str, Any] = {
-        "account": ledger.account_id,
-        "conversation": ledger.conversation_id,
-        "status": ledger.fields.get("status"),
-        "target": ledger.fields.get("target"),
-        "reason": ledger.fields.get("reason"),
-        "epoch": ledger.epoch,
-        "holder": holding.holder.model_dump(mode="json") if holding else None,
-        "journal": lines,
-    }
-    if waiting is not None:
-        data["waiting"] = {
-            "queue": waiting.queue,
-            "skills": sorted(waiting.need.skills) if waiting.need else None,
-            "is_open": waiting.need is not None,
-            "chosen": waiting.chosen,
-            "others": waiting.reasons,
-        }
-    if other is not None:
-        decided = _decisions(ledger, other.policy)
-        data["with"] = {
-            address: {"target": decision.target, "reason": decision.reason} for address, decision in decided.items()
-        }
+def _as_data(found: Decisions, other: Other | None) -> dict[str, Any]:
+    data = found.to_json()
+    if other is None:
+        return data
+    if other.has_people:
+        for line, shown in zip(found.journal, data["journal"], strict=True):
+            if line.need is not None:
+                chosen, reasons = line.reasons(other.team)
+                shown["with"] = {"chosen": chosen, "others": reasons}
+    decided = _decisions(found.ledger, other.policy)
+    data["with"] = {address: {"target": one.target, "reason": one.reason} for address, one in decided.items()}
     return data
