@@ -40,6 +40,7 @@ Rooms, from the ground up; a test holds that imports only go down:
     simulator/      makes and sends signed webhooks
     agents/         joins, texts and effects, for the worker and the consumers
     receiver/  worker/      the processes `web` and `worker` of the Procfile
+    operations/     reads what a deployment does and acts on it, for commands and pages: the search for a story
     commands/  dev/         check, explain-signature, quarantine, dead-letters, ...; everything on one machine
     ../handlers/            the processes `ai-agent` and `human-agent`
 

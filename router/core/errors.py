@@ -11,6 +11,7 @@
     ├── FieldNotReadError        us, inside the worker: read the ledger again with one more field (core.ledger)
     ├── OtherFormatError         a process of another release: it reads this version of the data (core.formats)
     ├── UnusableError            nobody: an authentic event that can never become an entry (poison)
+    ├── QueryError               who asks for a story: the query is empty, or would match everything
     └── ApiError                 the Conversations API's answer, by HTTP status
         ├── RequestError 4xx     NotFoundError 404 410   ConflictError 409
         ├── AuthenticationError  401 402 403 407: needs operator action; the event waits
@@ -103,6 +104,10 @@ class RouteError(WebhookError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class QueryError(RouterError):
+    """A query for a story that names nothing."""
 
 
 class NotDurableError(RouterError):
