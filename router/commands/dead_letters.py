@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from router.commands.connected import connected
-from router.commands.redaction import masked_content, masked_subject, plain
 from router.core.addresses import mask
 from router.core.entries import ParticipantData, read_entry
 from router.core.printable import masked
 from router.core.timestamps import to_text
+from router.operations.redaction import masked_subject, plain, shown_content
 from router.process.terminal import complain, show, show_json
 from router.streams.store.dead_letters import list_letters, replay
 
@@ -29,8 +29,8 @@ def _text(value: bytes) -> str:
 
 #: How the values of these fields are shown; those of all others hold ids, types and times.
 _MASKED: Final[dict[bytes, Callable[[bytes], Any]]] = {
-    b"body": masked_content,
-    b"event": masked_content,
+    b"body": shown_content,
+    b"event": shown_content,
     b"subject": lambda value: masked_subject(_text(value)),
 }
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from router.commands.connected import connected
-from router.commands.redaction import plain
 from router.core.keys import COMMANDER, RESOLVER, Target, progress
+from router.operations.redaction import plain
 from router.process.terminal import complain, show
 from router.streams.store.inspect import all_streams, has_consumer, read_stream
 from router.streams.store.parking import PARTS

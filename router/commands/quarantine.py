@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router.commands.connected import connected
-from router.commands.redaction import masked_body, masked_path, plain
 from router.core.printable import masked
 from router.core.timestamps import to_text
+from router.operations.redaction import masked_path, plain, shown_body
 from router.process.terminal import complain, show, show_bytes, show_json
 from router.receiver.replay import QuarantineReplay
 from router.receiver.serve import REQUIRED
@@ -126,7 +126,7 @@ def _describe(kept: Kept) -> list[str]:
         f"  request    {plain(refused.method)} {masked_path(refused.raw_path)}",
         *(f"  header     {plain(name)}: {plain(value)}" for name, value in refused.headers),
         f"  body       {body}",
-        *(f"    {line}" for line in masked_body(content_type, refused.body) if refused.is_whole),
+        *(f"    {line}" for line in shown_body(content_type, refused.body) if refused.is_whole),
     ]
 
 

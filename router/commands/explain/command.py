@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from router.commands.connected import connected
 from router.commands.explain.explain import SignedRequest, explain
 from router.commands.explain.request_text import RequestText, join_headers, parse_headers, parse_request, split_target
-from router.commands.redaction import plain
 from router.core.errors import UnreadableError
 from router.core.events import SourceName
 from router.core.signing.form import NO_FORM, parse_form
@@ -17,6 +16,7 @@ from router.core.signing.twilio import base_urls
 from router.inbound.nearest import find_nearest
 from router.inbound.sources import SOURCES
 from router.inbound.webhook import Webhook
+from router.operations.redaction import plain
 from router.process.terminal import complain, show
 from router.receiver.misrouted import route_fault, without_prefix
 from router.settings.load import load

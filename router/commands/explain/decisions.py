@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from router.commands.connected import connected
-from router.commands.redaction import plain
 from router.core.addresses import from_key, mask
 from router.core.errors import SettingsError
 from router.core.ledger.marker import PARTICIPANT, read_marker
 from router.core.policy import Facts
 from router.operations.decisions import read_decisions
+from router.operations.redaction import plain
 from router.process.terminal import CommandFailedError, show
 from router.settings.policy_file import read_policy
 from router.settings.team_file import read_team

@@ -1,4 +1,4 @@
-"""Printable forms of webhooks for operators, without addresses and texts.
+"""Printable forms of webhooks and entries for operators, without addresses and texts unless they ask for them.
 
 Names are shown and values masked, except those of parameters that hold ids, types and states. Any bytes can be shown.
 """
@@ -15,7 +15,7 @@ from router.core.printable import visible
 from router.core.signing.form import parse_form
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 #: Endings of the names of form parameters whose values are not private.
 _PUBLIC_ENDINGS: Final = ("Sid", "Status", "Type", "Version", "Direction", "NumMedia", "NumSegments", "RetryCount")
@@ -29,14 +29,15 @@ _MAX_DEPTH: Final = 8
 _MAX_SHOWN: Final = 100
 
 
-def masked_body(content_type: str, body: bytes) -> list[str]:
+def shown_body(content_type: str, body: bytes, *, unmasked: bool = False) -> list[str]:
     """Return `name: value` lines of a form or of JSON, values masked; no lines for other content types."""
     kind = content_type.partition(";")[0].strip().lower()
+    hide = _unchanged if unmasked else mask
     try:
         if kind == "application/x-www-form-urlencoded":
-            lines = _form_lines(body)
+            lines = _form_lines(body, hide)
         elif kind.endswith("json"):
-            lines = _json_lines(json.loads(body), "")
+            lines = _json_lines(json.loads(body), "", hide)
         else:
             return []
         return _bounded(lines)
@@ -44,16 +45,21 @@ def masked_body(content_type: str, body: bytes) -> list[str]:
         return ["(cannot be read as its content type)"]
 
 
-def masked_content(body: bytes) -> list[str]:
-    """Return the lines of `masked_body` for the body of an entry, which is JSON or a form."""
+def shown_content(body: bytes, *, unmasked: bool = False) -> list[str]:
+    """Return the lines of `shown_body` for the body of an entry, which is JSON or a form."""
     is_json = body.lstrip()[:1] in {b"{", b"["}
-    return masked_body("application/json" if is_json else "application/x-www-form-urlencoded", body)
+    kind = "application/json" if is_json else "application/x-www-form-urlencoded"
+    return shown_body(kind, body, unmasked=unmasked)
 
 
 def masked_subject(subject: str) -> str:
     """Return the subject of an event: a pair of addresses masked, whatever their form; an id as it is."""
     channel, is_pair, addresses = subject.partition("|")
     return f"{channel}|{'|'.join(map(mask, addresses.split('|')))}" if is_pair else subject
+
+
+def _unchanged(text: str) -> str:
+    return text
 
 
 def masked_path(raw_path: bytes) -> str:
@@ -76,13 +82,13 @@ def _masked_part(part: bytes) -> str:
     return f"{plain(name)}={plain(mask(unquote_to_bytes(value).decode('utf-8', 'backslashreplace')))}"
 
 
-def _form_lines(body: bytes) -> Iterator[str]:
+def _form_lines(body: bytes, hide: Callable[[str], str]) -> Iterator[str]:
     for raw_name, raw_value in parse_form(body):
         name, value = plain(raw_name), raw_value.decode("utf-8", "backslashreplace")
-        yield f"{name}: {plain(value if name.endswith(_PUBLIC_ENDINGS) else mask(value))}"
+        yield f"{name}: {plain(value if name.endswith(_PUBLIC_ENDINGS) else hide(value))}"
 
 
-def _json_lines(value: Any, name: str, depth: int = 0) -> Iterator[str]:
+def _json_lines(value: Any, name: str, hide: Callable[[str], str], depth: int = 0) -> Iterator[str]:
     """Yield a line for each leaf, with its path."""
     members: list[tuple[str, Any]] = []
     if isinstance(value, dict):
@@ -91,13 +97,13 @@ def _json_lines(value: Any, name: str, depth: int = 0) -> Iterator[str]:
         members = [(f"{name}[{index}]", each) for index, each in enumerate(value)]
     if members and depth < _MAX_DEPTH:
         for path, each in members:
-            yield from _json_lines(each, path, depth + 1)
+            yield from _json_lines(each, path, hide, depth + 1)
     elif isinstance(value, dict | list):
         yield f"{plain(name)}: ({len(value)} members)"
     elif name.rpartition(".")[2] in _PUBLIC_MEMBERS or value is None or isinstance(value, bool):
         yield f"{plain(name)}: {plain(str(value))}"
     else:
-        yield f"{plain(name)}: {plain(mask(str(value)))}"
+        yield f"{plain(name)}: {plain(hide(str(value)))}"
 
 
 def _bounded(lines: Iterator[str]) -> list[str]:
