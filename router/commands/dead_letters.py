@@ -14,7 +14,7 @@ from router.core.printable import masked
 from router.core.timestamps import to_text
 from router.operations.redaction import masked_subject, plain, shown_content
 from router.process.terminal import complain, show, show_json
-from router.streams.store.dead_letters import list_letters, replay
+from router.streams.store.dead_letters import list_letters, replay_all
 
 if TYPE_CHECKING:
     import argparse
@@ -111,7 +111,8 @@ async def replay_dead_letters(ids: Sequence[str], *, is_all: bool = False) -> in
             if not is_all and name not in wanted and letter.letter_id not in wanted:
                 continue
             wanted -= {name, letter.letter_id}
-            entry_id = await replay(redis, settings.keys, letter, replayed_at=to_text(time.time_ns() // 1000))
+            replayed_at = to_text(time.time_ns() // 1000)
+            [entry_id] = await replay_all(redis, settings.keys, [letter], replayed_at=replayed_at)
             show(f"{name}: " + (f"back on {letter.stream} as {entry_id}" if entry_id else "already gone"))
             count += entry_id is not None
     for name in sorted(wanted):

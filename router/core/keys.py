@@ -212,6 +212,14 @@ class Keys:
         """String: exists while the consumer is alive; expires within seconds of its death."""
         return self._key(partition, "heartbeat", group, consumer)
 
+    def process(self, name: str) -> str:
+        """String: what a process says of itself (process.announce); expires within seconds of its death."""
+        return self._key(0, "process", name)
+
+    def processes(self) -> str:
+        """Sorted set: the names of processes by when they were last announced (ms); expires a day after the last."""
+        return self._key(0, "processes")
+
     def deaths(self, partition: int, group: str) -> str:
         """Hash: the entries that may have crashed processes of a group; expires a day after the last crash."""
         return self._key(partition, "deaths", group)

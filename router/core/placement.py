@@ -38,6 +38,8 @@ PLACES: Final[dict[str, Place]] = {
     "callbacks": Place.FIRST,
     "pace": Place.FIRST,
     "desk": Place.FIRST,
+    "process": Place.FIRST,
+    "processes": Place.FIRST,
     "latest": Place.OWNER,
     "conversation": Place.OWNER,
     "journal": Place.OWNER,

@@ -16,6 +16,9 @@ _ISO: Final = re.compile(
 #: Length of the longest text that _ISO matches.
 _LONGEST: Final = 36
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+_DAY: Final = 86_400
 _MICROSECOND: Final = timedelta(microseconds=1)
 #: The first and the last time that can be written: the years 1 and 9999.
 _FIRST: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
@@ -52,6 +55,16 @@ def to_text(micros: int) -> str:
     """Format `micros` as ISO 8601 in UTC with three fraction digits, as Twilio's callbacks do."""
     seconds, fraction = divmod(micros, 1_000_000)
     return f"{_second(seconds)}.{fraction // 1000:03d}Z"
+
+
+def show_span(seconds: float) -> str:
+    """Return a duration for people: 40 s, 12 minutes, 3.5 hours, 2.0 days; a negative one is 0 s."""
+    seconds = max(0.0, seconds)
+    if seconds < 2 * _MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * _HOUR:
+        return f"{seconds / _MINUTE:.0f} minutes"
+    return f"{seconds / _HOUR:.1f} hours" if seconds <= 2 * _DAY else f"{seconds / _DAY:.1f} days"
 
 
 @lru_cache(maxsize=256)  # many events share a second: takes a fifth of the time

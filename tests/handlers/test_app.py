@@ -26,7 +26,7 @@ from router.core.keys import Target
 from router.metrics import REGISTRY
 from router.streams.consuming.consumer import StreamConsumer
 from router.streams.consuming.groups import Start
-from router.streams.store.dead_letters import list_letters, replay
+from router.streams.store.dead_letters import list_letters, replay_all
 from tests.handlers.harness import HELLO, Open, number, participant
 from tests.support.accounts import ACCOUNT, OURS
 from tests.support.entries import fields_of
@@ -113,7 +113,7 @@ async def test_a_failing_reply_makes_a_dead_letter_that_can_be_replayed(harness,
     assert await harness.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
     monkeypatch.setitem(globals(), "reply", lambda joined: f"Hi {joined.data.channel}")
     (letter,) = [one async for one in list_letters(harness.redis, harness.keys)]
-    await replay(harness.redis, harness.keys, letter, replayed_at="now")
+    await replay_all(harness.redis, harness.keys, [letter], replayed_at="now")
     async with consuming("ai_agent", settings):
         await until(lambda: harness.texts(opened.id))
     assert await harness.texts(opened.id) == ["Hi SMS"]

@@ -9,7 +9,7 @@ from handlers.app import consuming, load_settings
 from handlers.replies import CommunicationEntry, JoinedEntry, handoff, replies_to
 from router.core.entries import CommunicationData, JoinedData
 from router.core.keys import Target
-from router.streams.store.dead_letters import list_letters, replay
+from router.streams.store.dead_letters import list_letters, replay_all
 from tests.handlers.floor_harness import Floor
 from tests.handlers.harness import crashing, delivery_of
 from tests.support.entries import fields_of
@@ -149,7 +149,7 @@ async def test_a_replay_says_nothing_to_the_customer_of_a_person(harness, enviro
     await floor.accept()
     monkeypatch.setitem(globals(), "reply", replies_to(CommunicationEntry)(lambda _: "You said: hi"))
     (letter,) = [one async for one in list_letters(harness.redis, harness.keys)]
-    await replay(harness.redis, harness.keys, letter, replayed_at="now")
+    await replay_all(harness.redis, harness.keys, [letter], replayed_at="now")
     async with consuming("ai_agent", load_settings(environment)):
         await until(lambda: [line for line in lines("consumed") if line["result"] == "stale-epoch"])
     assert await harness.texts(floor.opened.id) == []

@@ -10,7 +10,7 @@ from router.core.keys import Target
 from router.core.ledger.marker import Result
 from router.simulator.mail import RAW_FIELDS, Attachment, mail
 from router.streams.delivery import Done, Poison
-from router.streams.store.dead_letters import list_letters, replay
+from router.streams.store.dead_letters import list_letters, replay_all
 from router.streams.store.trim import Trimmer
 from tests.support.accounts import ACCOUNT, MAILBOX, WRITER
 from tests.support.waiting import until
@@ -283,7 +283,7 @@ async def test_dead_letters_of_a_mail_share_its_text_and_can_be_replayed(harness
     harness.clear_faults()
     await harness.ensure_group()
     async for letter in list_letters(harness.redis, harness.keys):
-        await replay(harness.redis, harness.keys, letter, replayed_at="2026-01-08T12:00:00Z")
+        await replay_all(harness.redis, harness.keys, [letter], replayed_at="2026-01-08T12:00:00Z")
     async with harness.consuming():
         await harness.finished()
     assert await served(harness) == sorted(BOXES)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from router.commands.check.redis import Finding
 from router.core.errors import RouteError
 from router.core.keys import OWN_GROUPS
+from router.core.timestamps import show_span
 from router.streams.store.inspect import all_streams, read_backlog, read_stream
 from router.streams.store.quarantine import count
 
@@ -59,13 +60,12 @@ def _late_groups(state: StreamState, late: int, now: float) -> list[Finding]:
     for group in state.groups:
         age = now - group.oldest / 1000 if group.oldest is not None else 0.0
         if age > late and group.oldest == group.oldest_parked:
-            text = (
-                f"group {group.name} has {group.parked} parked events, the oldest {_span(age)} old: see `event.waiting`"
-            )
+            oldest = f"the oldest {show_span(age)} old"
+            text = f"group {group.name} has {group.parked} parked events, {oldest}: see `python -m router waiting`"
             found.append(Finding("warn", state.key, text))
         elif age > late:
             text = (
-                f"group {group.name} has not finished an entry {_span(age)} old ({group.pending} pending, "
+                f"group {group.name} has not finished an entry {show_span(age)} old ({group.pending} pending, "
                 f"{group.lag} unread, {group.consumers} consumers), so nothing newer can "
                 f"be trimmed: start its consumers, or remove an unused one with `groups remove`"
             )
@@ -84,7 +84,7 @@ def _behind(key: str, name: str, backlog: Backlog, now: float) -> list[Finding]:
     """Return a finding if entries wait for a group that nobody reads for, or that does not keep up."""
     waiting = f"group {name} has {backlog.unread} unread and {backlog.pending} unfinished entries"
     age = now - backlog.oldest / 1000 if backlog.oldest is not None else 0.0
-    since = f", the oldest unread one {_span(age)} old" if backlog.unread else ""
+    since = f", the oldest unread one {show_span(age)} old" if backlog.unread else ""
     if (backlog.unread or backlog.pending) and not backlog.is_read:
         return [Finding("warn", key, f"{waiting}{since}, and no consumer runs: start one{_or_remove(name)}")]
     if age > BEHIND or backlog.unread >= MANY:
@@ -110,9 +110,3 @@ async def _misrouted(redis: Redis, settings: Settings) -> list[Finding]:
 def _letters(state: StreamState) -> Finding:
     text = f"{state.length} dead letters, kept until they are replayed or deleted: see `dead-letters list`"
     return Finding("warn", state.key, text)
-
-
-def _span(seconds: float) -> str:
-    if seconds < 2 * 3600:
-        return f"{seconds / 60:.0f} minutes" if seconds >= 2 * 60 else f"{max(seconds, 0):.0f} s"
-    return f"{seconds / 86_400:.1f} days" if seconds > 2 * 86_400 else f"{seconds / 3600:.1f} hours"

@@ -7,17 +7,19 @@ replayed entry keeps its `id`: consumers that had finished with it ignore it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from router.streams.client.connection import Redis, load_script
+from router.streams.client.connection import Redis, load_script, run_all
 from router.streams.client.scripts import flatten
 from router.streams.store.shared_bodies import SHARED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from router.core.keys import Keys
+    from router.streams.client.scripts import Call
     from router.streams.delivery import Delivery
 
 STREAM: Final = b"dead-stream"
@@ -29,6 +31,7 @@ DELIVERIES: Final = b"dead-deliveries"
 FAILED_AT: Final = b"dead-failed-at"
 _PREFIX: Final = b"dead-"
 _PAGE: Final = 200
+_ID: Final = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,11 @@ class DeadLetter:
     deliveries: int
     failed_at: str
     fields: dict[bytes, bytes]
+
+    @property
+    def name(self) -> str:
+        """The id by which people name it: `partition:entry id`."""
+        return f"{self.partition}:{self.letter_id}"
 
 
 def reason_of(error: BaseException) -> str:
@@ -83,15 +91,21 @@ async def give_up(
     return await load_script("give_up").run(redis, names, args) is not None
 
 
-async def list_letters(redis: Redis, keys: Keys) -> AsyncIterator[DeadLetter]:
+async def list_letters(
+    redis: Redis, keys: Keys, *, after: str = "", since: int = 0, until: int | None = None
+) -> AsyncIterator[DeadLetter]:
     """Yield the present dead letters of all partitions, oldest first within each, read page by page.
 
-    Letters added meanwhile are left out: otherwise replaying letters that fail again would never end.
+    `after`: those behind the letter of this name (`partition:entry id`); `since`, `until`: given up between these times
+    (ms). Letters added meanwhile are left out: otherwise replaying letters that fail again would never end.
     """
-    for partition in range(keys.partitions):
-        key, start = keys.dead_letters(partition), "-"
+    first, _, passed = after.partition(":")
+    for partition in range(int(first or 0), keys.partitions):
+        is_passed = passed and partition == int(first)
+        key, start = keys.dead_letters(partition), f"({passed}" if is_passed else str(since) if since else "-"
         newest: Any = await redis.xrevrange(key, count=1)
         end = newest[0][0].decode() if newest else "0-0"
+        end = end if until is None or int(end.partition("-")[0]) < until else str(until)
         while True:
             rows: list[Any] = await redis.xrange(key, min=start, max=end, count=_PAGE) or []
             for letter_id, fields in rows:
@@ -120,16 +134,47 @@ def _read(partition: int, letter_id: str, fields: dict[bytes, bytes]) -> DeadLet
     )
 
 
-async def replay(redis: Redis, keys: Keys, letter: DeadLetter, *, replayed_at: str) -> str | None:
-    """Put a letter's entry back on its stream; returns the new entry id, or None if the letter was gone."""
-    fields = {**letter.fields, b"replayed": replayed_at.encode()}
-    names = [
-        keys.dead_letters(letter.partition),
-        letter.stream,
-        keys.shared_inbound(letter.partition),
-        keys.fence(letter.partition),
-        keys.shared(letter.partition),
-    ]
-    args = [letter.letter_id, letter.fields.get(SHARED, b""), keys.partitions, *flatten(fields)]
-    entry_id = await load_script("replay").run(redis, names, args)
-    return entry_id.decode() if entry_id else None
+async def find_letter(redis: Redis, keys: Keys, name: str) -> DeadLetter | None:
+    """Return the letter of a name, `partition:entry id`; None if there is none. Without a partition all are searched.
+
+    Two partitions may have a letter of one entry id; then that of the first.
+    """
+    partition, colon, letter_id = name.rpartition(":")
+    if not _ID.fullmatch(letter_id) or (colon and not partition.isdecimal()):
+        return None
+    for number in range(keys.partitions) if not colon else {int(partition)} & set(range(keys.partitions)):
+        rows: Any = await redis.xrange(keys.dead_letters(number), min=letter_id, max=letter_id)
+        if rows:
+            return _read(number, letter_id, rows[0][1])
+    return None
+
+
+async def replay_all(
+    redis: Redis, keys: Keys, letters: Sequence[DeadLetter], *, replayed_at: str
+) -> list[str | Exception | None]:
+    """Put the entries of letters back on their streams, in one round trip.
+
+    Returns for each the new entry id, None if the letter was gone, or the error for which it stays.
+    """
+    calls: list[Call] = []
+    for letter in letters:
+        fields = {**letter.fields, b"replayed": replayed_at.encode()}
+        names = [
+            keys.dead_letters(letter.partition),
+            letter.stream,
+            keys.shared_inbound(letter.partition),
+            keys.fence(letter.partition),
+            keys.shared(letter.partition),
+        ]
+        args = [letter.letter_id, letter.fields.get(SHARED, b""), keys.partitions, *flatten(fields)]
+        calls.append((names, args))
+    results = await run_all(redis, load_script("replay"), calls)
+    return [one.decode() if isinstance(one, bytes) else one for one in results]
+
+
+async def drop(redis: Redis, keys: Keys, letters: Sequence[DeadLetter]) -> int:
+    """Remove letters for good, in one round trip; returns how many there were. Raises RedisError."""
+    pipeline = redis.pipeline(transaction=False)
+    for letter in letters:
+        pipeline.xdel(keys.dead_letters(letter.partition), letter.letter_id)
+    return sum(await pipeline.execute())

@@ -58,6 +58,24 @@ class DueAtDesk(NamedTuple):
     next_at: int | None
 
 
+class DeskAgent(NamedTuple):
+    """An agent with what only people want to see: the name, and the conversations that they have or are asked about."""
+
+    state: AgentState
+    name: str
+    conversations: tuple[str, ...]
+
+
+class DeskNeed(NamedTuple):
+    """A waiting conversation: its queue, since when (ms since 1970), its priority, and the skills that it needs."""
+
+    conversation: str
+    queue: str
+    since: int
+    priority: int
+    skills: tuple[str, ...]
+
+
 class Desk:
     """The desk of one namespace. `clock` returns ms since 1970."""
 
@@ -128,6 +146,14 @@ class Desk:
         states = [_read_agent(identity.decode(), orjson.loads(text)) for identity, text in _pairs(agents)]
         return tuple(states), {name.decode(): str(orjson.loads(text)["queue"]) for name, text in _pairs(needs)}
 
+    async def survey(self) -> tuple[list[DeskAgent], list[DeskNeed]]:
+        """Return all agents and all waiting conversations, for people."""
+        agents, needs = await self._run("look", 0)
+        return (
+            [_read_card(identity.decode(), orjson.loads(text)) for identity, text in _pairs(agents)],
+            [_read_need(name.decode(), orjson.loads(text)) for name, text in _pairs(needs)],
+        )
+
     async def _run(self, operation: str, *args: Any) -> Any:
         keys = [self._keys.desk(), self._keys.fence(0)]
         return await load_script("desk").run(
@@ -190,4 +216,18 @@ def _read_agent(identity: str, stored: dict[str, Any]) -> AgentState:
         is_away=bool(stored["away"]),
         free_at=int(stored["free"]),
         is_enrolled=bool(stored.get("enrolled")),
+    )
+
+
+def _read_card(identity: str, stored: dict[str, Any]) -> DeskAgent:
+    return DeskAgent(_read_agent(identity, stored), str(stored.get("name", identity)), tuple(stored.get("has") or ()))
+
+
+def _read_need(conversation: str, stored: dict[str, Any]) -> DeskNeed:
+    return DeskNeed(
+        conversation,
+        str(stored["queue"]),
+        int(stored["since"]),
+        int(stored["priority"]),
+        tuple(stored.get("skills") or ()),
     )

@@ -63,6 +63,16 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
+class Consumer:
+    """A consumer of a group: its pending entries, ms since it last read, and whether it beats or has read lately."""
+
+    name: str
+    pending: int
+    idle_ms: int
+    is_alive: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StreamState:
     """A stream's length, its bytes (estimated if it is large) and its groups."""
 
@@ -205,10 +215,44 @@ async def read_backlog(redis: Redis, keys: Keys, stream: str, group: str) -> Bac
 
 async def _is_read_by_others(redis: Redis, stream: str, group: str) -> bool:
     """Return whether a consumer has read lately from a group other than ours, whose consumers write heartbeats."""
-    if group in OWN_GROUPS:
-        return False
     rows: Any = await redis.xinfo_consumers(stream, group)
-    return any(row["idle"] < GONE for row in rows)
+    return any(_is_recent(group, row["idle"]) for row in rows)
+
+
+def _is_recent(group: str, idle: int) -> bool:
+    """Return whether a consumer without heartbeats has read lately: a program of the user's. `idle` is in ms."""
+    return group not in OWN_GROUPS and idle < GONE
+
+
+async def list_groups(redis: Redis, stream: str) -> list[str]:
+    """Return the names of a stream's groups; none of a stream that does not exist."""
+    try:
+        rows: Any = await redis.xinfo_groups(stream)
+    except ResponseError as error:
+        if "no such key" in str(error):
+            return []
+        raise
+    return sorted(row["name"].decode("utf-8", "backslashreplace") for row in rows)
+
+
+async def list_consumers(redis: Redis, keys: Keys, stream: str, group: str) -> list[Consumer]:
+    """Return the consumers of a group; none of a group that does not exist."""
+    try:
+        rows: Any = await redis.xinfo_consumers(stream, group)
+    except ResponseError as error:
+        if "NOGROUP" in str(error) or "no such key" in str(error):
+            return []
+        raise
+    partition = next(number for number in range(keys.partitions) if f"{{{number}}}" in stream)
+    names = [row["name"].decode("utf-8", "backslashreplace") for row in rows]
+    pipeline = redis.pipeline(transaction=False)
+    for name in names:
+        pipeline.exists(keys.heartbeat(partition, group, name))
+    beats = await pipeline.execute() if names else []
+    return [
+        Consumer(name, row["pending"], row["idle"], is_alive=bool(beat) or _is_recent(group, row["idle"]))
+        for name, row, beat in zip(names, rows, beats, strict=True)
+    ]
 
 
 async def has_consumer(redis: Redis, keys: Keys, stream: str, group: str) -> bool:
@@ -219,6 +263,6 @@ async def has_consumer(redis: Redis, keys: Keys, stream: str, group: str) -> boo
         return False
     partition = next(number for number in range(keys.partitions) if f"{{{number}}}" in stream)
     for row in rows:
-        if await redis.exists(keys.heartbeat(partition, group, row["name"].decode())):
+        if await redis.exists(keys.heartbeat(partition, group, row["name"].decode("utf-8", "backslashreplace"))):
             return True
     return False

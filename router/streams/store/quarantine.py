@@ -59,16 +59,25 @@ async def remove(redis: Redis, keys: Keys, kept: Kept) -> bool:
     return bool(await script.run(redis, names, [kept.entry_id, refused.size, refused.digest]))
 
 
-async def list_kept(redis: Redis, keys: Keys) -> AsyncIterator[Kept]:
-    """Yield all entries, oldest first."""
-    start = "-"
+async def list_kept(
+    redis: Redis, keys: Keys, *, after: str = "", since: int = 0, until: int | None = None
+) -> AsyncIterator[Kept]:
+    """Yield all entries, oldest first: those behind the entry `after`, kept between `since` and `until` (ms)."""
+    start = f"({after}" if after else str(since) if since else "-"
+    end = "+" if until is None else str(until)
     while True:
-        rows: list[Any] = await redis.xrange(keys.quarantine(), min=start, count=_PAGE) or []
+        rows: list[Any] = await redis.xrange(keys.quarantine(), min=start, max=end, count=_PAGE) or []
         for kept in await _read(redis, keys, rows):
             yield kept
         if len(rows) < _PAGE:
             return
         start = f"({rows[-1][0].decode()}"
+
+
+async def list_newest(redis: Redis, keys: Keys, most: int) -> list[Kept]:
+    """Return the newest entries, at most so many."""
+    rows: list[Any] = await redis.xrevrange(keys.quarantine(), count=most) or []
+    return await _read(redis, keys, rows)
 
 
 async def find(redis: Redis, keys: Keys, entry_id: str) -> Kept | None:

@@ -11,7 +11,7 @@ from router.streams.client.connection import RedisError
 from router.streams.consuming.groups import ensure_group
 from router.streams.delivery import Delivery, StreamRef
 from router.streams.store import dead_letters
-from router.streams.store.dead_letters import give_up, list_letters, replay
+from router.streams.store.dead_letters import give_up, list_letters, replay_all
 
 pytestmark = pytest.mark.real
 
@@ -54,7 +54,7 @@ async def test_letters_that_are_added_while_listing_are_not_listed(redis, keys, 
     listed = []
     async for letter in list_letters(redis, keys):
         listed.append(letter.entry_id)
-        await replay(redis, keys, letter, replayed_at=REPLAYED_AT)
+        await replay_all(redis, keys, [letter], replayed_at=REPLAYED_AT)
         [[_, [(entry_id, fields)]]] = await redis.xreadgroup(GROUP, "me", {stream.key: ">"})
         await make_letter(redis, keys, Delivery(stream, entry_id.decode(), fields))
     assert len(listed) == len(set(listed)) == 5
@@ -129,7 +129,7 @@ async def test_a_replay_puts_the_entry_back_unchanged_but_marked(redis, keys, st
     [delivery] = await deliver(redis, stream)
     await make_letter(redis, keys, delivery)
     [letter] = await letters_of(redis, keys)
-    new_id = await replay(redis, keys, letter, replayed_at=REPLAYED_AT)
+    [new_id] = await replay_all(redis, keys, [letter], replayed_at=REPLAYED_AT)
     [[_, rows]] = await redis.xreadgroup(GROUP, "me", {stream.key: ">"})
     assert rows == [(new_id.encode(), FIELDS | {b"replayed": REPLAYED_AT.encode()})] or rows == [
         [new_id.encode(), FIELDS | {b"replayed": REPLAYED_AT.encode()}]
@@ -142,8 +142,8 @@ async def test_a_letter_is_replayed_once_however_many_try(redis, keys, stream):
     [delivery] = await deliver(redis, stream)
     await make_letter(redis, keys, delivery)
     [letter] = await letters_of(redis, keys)
-    results = await asyncio.gather(*[replay(redis, keys, letter, replayed_at=REPLAYED_AT) for _ in range(10)])
-    assert len([result for result in results if result]) == 1
+    results = await asyncio.gather(*[replay_all(redis, keys, [letter], replayed_at=REPLAYED_AT) for _ in range(10)])
+    assert len([result for [result] in results if result]) == 1
     assert await redis.xlen(stream.key) == 2
 
 
@@ -154,8 +154,9 @@ async def test_a_replay_that_fails_keeps_the_letter(redis, keys, stream):
     await redis.delete(stream.key)
     await redis.set(stream.key, "no stream", px=60_000)
     [letter] = await letters_of(redis, keys)
-    with pytest.raises(RedisError, match="WRONGTYPE"):
-        await replay(redis, keys, letter, replayed_at=REPLAYED_AT)
+    [error] = await replay_all(redis, keys, [letter], replayed_at=REPLAYED_AT)
+    assert isinstance(error, RedisError)
+    assert "WRONGTYPE" in str(error)
     assert await letters_of(redis, keys) == [letter]
 
 
@@ -164,7 +165,7 @@ async def test_a_replayed_entry_may_become_a_letter_again(redis, keys, stream):
     [delivery] = await deliver(redis, stream)
     await make_letter(redis, keys, delivery, reason="first")
     [letter] = await letters_of(redis, keys)
-    await replay(redis, keys, letter, replayed_at=REPLAYED_AT)
+    await replay_all(redis, keys, [letter], replayed_at=REPLAYED_AT)
     [again] = await deliver(redis, stream, count=0)
     await make_letter(redis, keys, again, reason="second")
     [second] = await letters_of(redis, keys)

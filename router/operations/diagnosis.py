@@ -1,0 +1,159 @@
+"""The rules by which a state is ok, degraded or down: each finds one kind of problem, and says what to do about it.
+
+To add a rule, write a function and add it to RULES.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from router.core.keys import OWN_GROUPS, RESOLVER, Target
+from router.core.timestamps import show_span
+from router.operations.status_values import Level, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from router.operations.status_values import Status
+    from router.operations.streams import GroupReport, StreamReport
+
+#: µs since which an event may wait, or be unread, before that is a problem.
+LATE: Final = 60_000_000
+#: µs for which the death of a process is a problem, although others are alive.
+RECENT: Final = 600_000_000
+
+#: The groups of shipped processes: what runs, its level without any, and the command that starts it.
+_PROCESSES: Final = {
+    RESOLVER: ("worker", Level.DOWN, "python -m router work"),
+    Target.AI_AGENT: ("AI agent", Level.DEGRADED, "python -m handlers ai_agent"),
+    Target.HUMAN_AGENT: ("consumer of the human agents", Level.DEGRADED, "python -m handlers human_agent"),
+}
+
+
+def worst(problems: Iterable[Problem]) -> Level:
+    """Return the level of a state with these problems."""
+    order = list(Level)
+    return max((problem.level for problem in problems), key=order.index, default=Level.OK)
+
+
+def find_problems(status: Status) -> tuple[Problem, ...]:
+    """Return all problems of a state, the worst first."""
+    found = [problem for rule in RULES for problem in rule(status)]
+    return tuple(sorted(found, key=lambda problem: -list(Level).index(problem.level)))
+
+
+def _no_receiver(status: Status) -> Iterator[Problem]:
+    if not any(one.kind == "web" and one.is_alive for one in status.processes):
+        yield Problem(
+            Level.DOWN,
+            "no receiver is running: webhooks are not accepted",
+            "start `python -m router receive`; its log says why it ended",
+            "a-process-is-not-running",
+        )
+
+
+def _nobody_reads(status: Status) -> Iterator[Problem]:
+    """Find groups whose processes do not run; one problem for each group over all partitions."""
+    groups: dict[str, list[GroupReport]] = {}
+    for stream in status.streams:
+        for group in stream.groups:
+            groups.setdefault(group.name, []).append(group)
+    for name, (what, level, command) in _PROCESSES.items():
+        mine = groups.get(name, [])
+        if not any(group.is_read for group in mine):
+            todo = sum(group.lag + group.pending + group.parked for group in mine)
+            text = f"no {what} is running" + (f": {todo:,} events wait for it" if todo else "")
+            yield Problem(level, text, f"start `{command}`; its log says why it ended", "a-process-is-not-running")
+    for name, theirs in groups.items():
+        todo = sum(group.lag + group.pending for group in theirs)
+        if name not in OWN_GROUPS and todo and not any(group.is_read for group in theirs):
+            text = f"nobody reads for the group {name}: {todo:,} entries wait, and none of them is trimmed"
+            action = f"start its consumer, or `python -m router groups remove {name}` if nobody needs it"
+            yield Problem(Level.DEGRADED, text, action, "consumer-groups")
+
+
+def _late(status: Status) -> Iterator[Problem]:
+    """Find groups that are read, and have entries older than LATE that are not parked."""
+    for stream, group in _groups(status):
+        is_parked = group.oldest_parked is not None and group.oldest == group.oldest_parked
+        if group.oldest is None or is_parked or not group.is_read or status.at - group.oldest < LATE:
+            continue
+        age = _age(status, group.oldest)
+        text = (
+            f"{stream.kind}: the oldest entry that {group.name} has not finished is {age} old ("
+            f"{group.lag:,} unread, {group.pending:,} under way)"
+        )
+        action = "look at `event.waiting` and `event.failed` in its log; start more processes if it is only slow"
+        yield Problem(Level.DEGRADED, text, action, "events-wait-or-are-slow")
+
+
+def _waiting(status: Status) -> Iterator[Problem]:
+    since = min((one.oldest_parked for _, one in _groups(status) if one.oldest_parked is not None), default=None)
+    if since is not None and status.at - since >= LATE:
+        text = f"{status.waiting:,} events wait for something to recover, the oldest for {_age(status, since)}"
+        yield Problem(Level.DEGRADED, text, "see the reasons: `python -m router waiting`", "events-wait-or-are-slow")
+
+
+def _spool(status: Status) -> Iterator[Problem]:
+    spool = status.spool
+    if spool.entries:
+        text = f"{spool.entries:,} webhooks are in the spool on disk, since Redis did not take them"
+        yield Problem(Level.DEGRADED, text, "they follow by themselves once Redis takes writes", "the-spool")
+    if spool.state in {"full", "failed"}:
+        text = f"the spool is {spool.state}: if Redis fails now, webhooks are refused with 503"
+        action = "free the disk, or raise ROUTER_SPOOL_MAX_BYTES; `spool.failed` in the receiver's log has the reason"
+        yield Problem(Level.DEGRADED, text, action, "what-to-do-about-a-503")
+
+
+def _dead_letters(status: Status) -> Iterator[Problem]:
+    if status.dead_letters:
+        text = f"{status.dead_letters:,} dead letters: events were given up, their customers may have no answer"
+        action = "see the reasons: `python -m router dead-letters list`; repair, then `dead-letters replay --all`"
+        yield Problem(Level.DEGRADED, text, action, "dead-letters")
+
+
+def _refused(status: Status) -> Iterator[Problem]:
+    if status.refused_lately:
+        text = f"{status.refused_lately:,} webhooks of our accounts were refused within the last hour"
+        action = "see the reasons: `python -m router quarantine list --since 1h`; fix the setting, then replay them"
+        yield Problem(Level.DEGRADED, text, action, "what-to-do-about-a-403")
+
+
+def _deaths(status: Status) -> Iterator[Problem]:
+    for one in status.processes:
+        if not one.is_alive and status.at - one.seen_at < RECENT:
+            text = f"the process {one.name} died {_age(status, one.seen_at)} ago without ending in order"
+            action = "its platform restarts it, and others take over its events; its log may say why"
+            yield Problem(Level.DEGRADED, text, action, "a-process-is-not-running")
+
+
+def _customers(status: Status) -> Iterator[Problem]:
+    for queue in status.queues:
+        if queue.oldest is not None and not queue.available and status.at - queue.oldest >= LATE:
+            text = (
+                f"{queue.waiting:,} customers wait in the queue {queue.name}, the longest for "
+                f"{_age(status, queue.oldest)}, and nobody is available"
+            )
+            action = "see who is present and why nobody is asked: `python -m router explain CONVERSATION`"
+            yield Problem(Level.DEGRADED, text, action, "customers-wait-for-a-person")
+
+
+def _age(status: Status, time: int) -> str:
+    return show_span((status.at - time) / 1_000_000)
+
+
+def _groups(status: Status) -> Iterator[tuple[StreamReport, GroupReport]]:
+    return ((stream, group) for stream in status.streams for group in stream.groups)
+
+
+RULES: Final[tuple[Callable[[Status], Iterator[Problem]], ...]] = (
+    _no_receiver,
+    _nobody_reads,
+    _spool,
+    _refused,
+    _dead_letters,
+    _waiting,
+    _late,
+    _customers,
+    _deaths,
+)

@@ -1,0 +1,89 @@
+"""The state of a deployment on one screen: what is wrong and what to do about it, before everything else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from router.core.errors import RouteError, SettingsError
+from router.operations.dead_letters import count_letters
+from router.operations.diagnosis import find_problems, worst
+from router.operations.processes import list_processes
+from router.operations.quarantine import count_kept
+from router.operations.status_values import Level, SpoolReport, Status
+from router.operations.streams import read_streams
+from router.operations.team import QueueReport, read_team
+from router.streams.client.clock import RedisClock
+from router.streams.store.quarantine import list_newest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from router.operations.processes import ProcessState
+    from router.settings.model import Settings
+    from router.streams.client.connection import Redis
+
+#: Refused webhooks that are looked at, and the µs that count as lately.
+_MOST_REFUSED: Final = 100
+_LATELY: Final = 3_600_000_000
+#: The states of a spool, the worst last.
+_SPOOL_STATES: Final = ("off", "ok", "full", "failed")
+
+
+async def read_status(redis: Redis, settings: Settings) -> Status:
+    """Return the state of a deployment; raises RedisError if Redis does not answer."""
+    clock = RedisClock(settings.keys.inbound(0))
+    await clock.measure(redis)
+    now = clock()
+    processes = tuple(await list_processes(redis, settings.keys))
+    streams = tuple(await read_streams(redis, settings.keys))
+    groups = [group for stream in streams for group in stream.groups]
+    status = Status(
+        now,
+        Level.OK,
+        processes=processes,
+        streams=streams,
+        waiting=sum(group.parked for group in groups),
+        spool=_sum_spools(processes),
+        oldest=min((group.oldest for group in groups if group.oldest is not None), default=None),
+        dead_letters=await count_letters(redis, settings.keys),
+        quarantine=await count_kept(redis, settings.keys),
+        refused_lately=await _count_refused(redis, settings, now),
+        queues=await _read_queues(redis, settings, now),
+    )
+    problems = find_problems(status)
+    return replace(status, problems=problems, level=worst(problems))
+
+
+def _sum_spools(processes: Iterable[ProcessState]) -> SpoolReport:
+    """Return the sum over the spools of all receivers that are alive."""
+    spools = [one.facts["spool"] for one in processes if isinstance(one.facts.get("spool"), dict)]
+    states = [str(spool.get("status")) for spool in spools]
+    return SpoolReport(
+        sum(_number(spool.get("entries")) for spool in spools),
+        sum(_number(spool.get("bytes")) for spool in spools),
+        max((state for state in states if state in _SPOOL_STATES), key=_SPOOL_STATES.index, default="off"),
+    )
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+async def _count_refused(redis: Redis, settings: Settings, now: int) -> int:
+    """Return the number of refused webhooks of the last hour that are ours: of our accounts, or rightly signed.
+
+    Anybody can send others. At most _MOST_REFUSED are looked at.
+    """
+    ours = {account.sid for account in settings.accounts}
+    newest = [kept.refused for kept in await list_newest(redis, settings.keys, _MOST_REFUSED)]
+    lately = [one for one in newest if one.received_at > now - _LATELY]
+    return sum(one.account_id in ours or one.reason == RouteError.reason for one in lately)
+
+
+async def _read_queues(redis: Redis, settings: Settings, now: int) -> tuple[QueueReport, ...]:
+    """Return the queues; none if this machine has no right files of them, which workers need."""
+    try:
+        return (await read_team(redis, settings, now=now)).queues
+    except SettingsError:
+        return ()

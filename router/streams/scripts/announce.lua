@@ -1,0 +1,16 @@
+-- Note that a process is alive, and what it says of itself; the names of all are in one set.
+-- KEYS: the process' own key, the sorted set of all names.
+-- ARGV: its name, its record, ms until the record expires; ms after which the name of a dead process is forgotten.
+-- An empty record: the process ends in order, and is forgotten at once.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if ARGV[2] == '' then
+  redis.call('DEL', KEYS[1])
+  redis.call('ZREM', KEYS[2], ARGV[1])
+  return 0
+end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+redis.call('ZADD', KEYS[2], string.format('%d', now), ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('(%d', now - tonumber(ARGV[4])))
+redis.call('PEXPIRE', KEYS[2], ARGV[4])
+return 1
