@@ -30,6 +30,8 @@ from router.streams.store.quarantine import Kept, remove
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from router.inbound.sources import Source
+    from router.receiver.authentication import AcceptedWebhook
     from router.settings.model import Settings
     from router.streams.client.connection import Redis
 
@@ -62,14 +64,25 @@ class QuarantineReplay:
         try:
             events, new = await self._append(kept, is_trusted=is_trusted)
         except WebhookError as error:
-            return ReplayOutcome(is_accepted=False, text=f"still refused: {error.status} {error.reason}: {error}")
+            return _still_refused(error)
         except NotDurableError as error:
             return ReplayOutcome(is_accepted=False, text=f"not accepted, Redis failed: {error}")
         await remove(self._redis, self._keys, kept)
         return ReplayOutcome(is_accepted=True, text=_describe(events, new))
 
-    async def _append(self, kept: Kept, *, is_trusted: bool) -> tuple[int, int]:
-        """Return the number of its events and of the new ones among them; raises WebhookError, NotDurableError."""
+    async def preview(self, kept: Kept, *, is_trusted: bool = False) -> ReplayOutcome:
+        """Check one webhook as a replay does, and change nothing; only a replay shows if its event is a duplicate."""
+        try:
+            _, accepted = await self._check(kept, is_trusted=is_trusted)
+            if accepted.note is not None:
+                raise AccountError(accepted.note)
+        except WebhookError as error:
+            return _still_refused(error)
+        events = len(accepted.pieces)
+        return ReplayOutcome(is_accepted=True, text="would be accepted" + (f" ({events} events)" if events > 1 else ""))
+
+    async def _check(self, kept: Kept, *, is_trusted: bool) -> tuple[Source, AcceptedWebhook]:
+        """Return the source of a webhook, and what is in it; raises WebhookError."""
         refused = kept.refused
         source = next((one for one in SOURCES.values() if one.name == refused.source), None)
         if source is None:
@@ -78,13 +91,21 @@ class QuarantineReplay:
             raise UnreadableError("its body was not kept")
         raw = RawRequest(refused.raw_path, CIMultiDict(refused.headers), refused.body)
         checker = self._misrouted if refused.reason == RouteError.reason else self._authenticators[source.name]
-        accepted = await checker.recheck(raw, source, RefusalContext(refused.body), is_trusted=is_trusted)
+        return source, await checker.recheck(raw, source, RefusalContext(refused.body), is_trusted=is_trusted)
+
+    async def _append(self, kept: Kept, *, is_trusted: bool) -> tuple[int, int]:
+        """Return the number of its events and of the new ones among them; raises WebhookError, NotDurableError."""
+        source, accepted = await self._check(kept, is_trusted=is_trusted)
         replayed_at = to_text(self._clock())
-        fields = [to_fields(piece, source, refused.received_at, replayed_at) for piece in accepted.pieces]
+        fields = [to_fields(piece, source, kept.refused.received_at, replayed_at) for piece in accepted.pieces]
         new = sum([await self._appender.append(one) for one in fields])
         if accepted.note is not None:
             raise AccountError(accepted.note)
         return len(fields), new
+
+
+def _still_refused(error: WebhookError) -> ReplayOutcome:
+    return ReplayOutcome(is_accepted=False, text=f"still refused: {error.status} {error.reason}: {error}")
 
 
 def _describe(events: int, new: int) -> str:

@@ -29,6 +29,16 @@ def replay(redis, redis_url):
     return replay_one
 
 
+@pytest.fixture
+def preview(redis, redis_url):
+    """A function that says what a replay would do, with settings of its own."""
+
+    async def preview_one(kept, *, is_trusted=False, **environment):
+        return await QuarantineReplay(settings_of(redis_url, **environment), redis).preview(kept, is_trusted=is_trusted)
+
+    return preview_one
+
+
 async def kept_in(receiver):
     return [kept async for kept in list_kept(receiver.redis, receiver.keys)]
 
@@ -167,3 +177,27 @@ async def test_a_batch_stays_while_some_of_its_events_are_left_out(start, replay
     outcome = await replay(kept)
     assert (outcome.is_accepted, "1 of 2 are of accounts" in outcome.text) == (False, True)
     assert len(await receiver.entries()) == len(await kept_in(receiver)) == 1
+
+
+@pytest.mark.parametrize("is_trusted", [False, True], ids=["checked", "trusted"])
+async def test_a_preview_says_what_a_replay_would_do_and_does_nothing(start, replay, preview, is_trusted):
+    """With the same settings both agree, and the webhook is still in the quarantine after the preview."""
+    wrong = {"TWILIO_AUTH_TOKEN": OTHER_TOKEN}
+    receiver = await start(**wrong)
+    (kept,) = await refuse(receiver, signed(sms()))
+    outcome = await preview(kept, is_trusted=is_trusted, **wrong)
+    assert outcome.is_accepted is is_trusted
+    if not is_trusted:
+        assert outcome.text == (await replay(kept, **wrong)).text
+    right = await preview(kept, is_trusted=is_trusted)
+    assert (right.is_accepted, right.text) == (True, "would be accepted")
+    assert await kept_in(receiver) == [kept]
+    assert await receiver.redis.xlen(receiver.keys.inbound(0)) == 0
+    assert (await replay(kept, is_trusted=is_trusted)).is_accepted
+
+
+async def test_a_preview_of_a_batch_counts_its_events(start, preview):
+    """A sink sends several events at once."""
+    receiver = await start(TWILIO_AUTH_TOKEN=OTHER_TOKEN)
+    (kept,) = await refuse(receiver, signed(batch(message_streamed(1), message_streamed(2))))
+    assert (await preview(kept)).text == "would be accepted (2 events)"
