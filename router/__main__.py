@@ -62,6 +62,11 @@ COMMANDS: Final[dict[str, Subcommand]] = {
         "handlers.__main__:run_handler",
         options.add_handler_options,
     ),
+    "console": Subcommand(
+        "the web page for people: desk and operations; and its users",
+        "router.commands.console:run_console",
+        options.add_console_options,
+    ),
     "sandbox": Subcommand(
         "the offline Conversations API on its own", "router.commands.sandbox:run_sandbox", options.add_sandbox_options
     ),

@@ -3,7 +3,7 @@
 `log(event, **fields)` writes a JSON object, or text for people, to standard output. Callers mask addresses with
 core.addresses.mask, and never pass bodies or secrets. Lines of libraries are written in the same form. Writing a line
 takes a system call, which costs twice as much as making the line: `log_soon` and `lines_together` share one among many.
-`EVENTS` lists every event name with its meaning; a test compares it with the code.
+router.core.log_events lists every event name with its meaning.
 
 A log that cannot be written changes nothing for the work: nothing here raises. The lines are dropped, counted, and
 reported once one can be written (`log.dropped`). The stream waits for no reader (router.process.output).
@@ -30,72 +30,6 @@ from router.core.printable import masked, visible_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-EVENTS: Final = {
-    "process.started": "a process is up; its effective configuration, masked",
-    "start.waiting": "a process waits at its start, because Redis does not answer or is not ready: the reason",
-    "process.stopping": "SIGTERM or SIGINT was received; work in progress is being finished",
-    "process.stopped": "a process has ended cleanly",
-    "process.restarted": "a supervised process died and is restarted",
-    "restart.failed": "a supervised process that died cannot be started again yet: the reason; it is tried again",
-    "process.failed": "a process ends because something that it needs has failed; its exit status is not 0",
-    "webhook": "one webhook: source, status, result (accepted, spooled, duplicate or the refusal), key, milliseconds",
-    "mail.cut": "a mail has more recipients than are served: how many are served, and how many were left out",
-    "webhook.shadow": "a webhook with a wrong signature was accepted, as its source is in shadow mode; the reason",
-    "shadow.on": "these sources are in shadow mode: anyone who knows their URLs can send webhooks",
-    "quarantine.failed": "refused webhooks could not be kept for inspection and replay: the reason, and how many",
-    "spool.begun": "events go to the spool from now on: Redis cannot take them, or a dead process has left some",
-    "spool.adopted": "spool files of dead processes were adopted; the number of events in them",
-    "spool.drained": "all events of the spool are in Redis, and new ones go there directly again",
-    "spool.failed": "the spool cannot be written or read, or Redis refuses its events: the reason; answers may be 503",
-    "event": "one inbound event: result, reason, participant, conversation, target, its communication, milliseconds",
-    "batch.failed": "a batch could not be settled as a whole; each of its entries is tried on its own",
-    "event.waiting": "an event waits for something to recover (an API outage, a rate limit); it counts as no failure",
-    "format.other": "events wait for a process of another release, which reads the format of their data; logged once",
-    "event.again": "a message was published in a conversation that had closed, or is gone: it is processed again",
-    "event.failed": "an event failed and will be tried again",
-    "budget.spent": "most events fail, so none becomes a dead letter any more; needs operator action",
-    "budget.recovered": "events succeed again; those that still fail become dead letters as usual",
-    "floor": "one entry about who holds a conversation was committed: its type, target, epoch",
-    "floor.failed": "a deadline or an end of presence could not be handled yet: the reason; it is tried again",
-    "command": "one command: type, id, conversation, epoch, and its result, done, repeated or the refusal",
-    "command.sent": "the API has done what a command of an agent asked for: its conversation, agent and result",
-    "command.failed": "the API has refused for good what a command of an agent asked for, with its answer",
-    "failing.failed": "what a handler does before an entry is given up has failed; it is given up all the same",
-    "event.dead": "an event was given up and became a dead letter",
-    "consumed": "one entry of a participants stream: the consumer's result, milliseconds",
-    "background.failed": "a handler's background task failed; it is restarted",
-    "parking.failed": "entries could not be parked or brought back, as Redis did not answer; it is tried again",
-    "lane.closed": "the last events of an account and channel failed: they are parked, and one is tried each second",
-    "lane.opened": "an event of a closed account and channel succeeded: its parked events come back",
-    "parked.gone": "parked entries are no longer in their stream: somebody has deleted them; how many",
-    "claimed": "entries of a dead consumer were claimed",
-    "configuration.unknown": "the configuration could not be fetched at the start: its numbers are not known as ours",
-    "voice.note": "a note about the voice templates at the start, such as a missing setting",
-    "voice.doubled": "the configuration captures calls that a voice template transcribes too: paid and reported twice",
-    "partitions.moving": "`repartition` moves the data: this process waits, and then goes on with the new number",
-    "partitions.changed": "the number of partitions has changed, and this process goes on with it; before its next"
-    " start ROUTER_PARTITIONS must be set to it",
-    "group.created": "a consumer group was created: a new one at the stream's beginning, a lost one where it stood",
-    "group.restored": "somebody has changed or replaced a group: where it stood, how many entries are pending again",
-    "reading.lost": "a consumer has stopped reading (its group or stream is gone, or Redis refuses); it starts again",
-    "reading.waiting": "a consumer cannot start to read again yet: the reason; it is tried until it can",
-    "reading.resumed": "a consumer reads again",
-    "reading.failed": "the key of a stream holds another type, so a consumer ends",
-    "heartbeat.failed": "a heartbeat could not be written",
-    "claimer.failed": "searching for entries of dead consumers failed; it is tried again",
-    "reconciler.recovered": "a sweep published events without a callback: callbacks get lost or are not configured",
-    "reconciler.paused": "the API refuses or fails the sweeps of an account: they pause for so many seconds; reason",
-    "reconciler.failed": "a sweep failed; it is tried again",
-    "trim.failed": "trimming a stream failed; it is tried again",
-    "trim.held": "entries above the retention or the maximum of a stream cannot be trimmed, because a group has not"
-    " read or finished them; which group, and its oldest entry",
-    "redis.failed": "Redis did not answer; it is tried again",
-    "log.dropped": "log lines were dropped: how many since the last such line, and why the log could not be written",
-    "clock.skewed": "the clock of this host differs from that of Redis by so many seconds: set one of them right",
-    "clock.agrees": "the clock of this host agrees with that of Redis again",
-    "library": "a line of a library",
-}
 
 #: Characters of a line; in a longer one each field is cut to MAX_FIELD.
 MAX_LINE: Final = 16_384

@@ -28,7 +28,9 @@ COMPUTING = {
 }
 #: Which rooms a library may appear in.
 LIBRARIES = {
-    "aiohttp": {"router.receiver", "router.conversations", "router.sandbox", "router.simulator"},
+    "aiohttp": {"router.receiver", "router.conversations", "router.sandbox", "router.simulator", "router.console"},
+    "aiohttp_sse": {"router.console"},
+    "jinja2": {"router.console"},
     "redis": {"router.streams", "router.worker", "handlers"},
     "faststream": {"router.streams", "router.worker", "handlers"},
     "prometheus_client": {"router.metrics", "router.process"},

@@ -34,12 +34,12 @@ from router.core.entries import (
 from router.core.errors import PolicyError
 from router.core.events import SourceName
 from router.core.keys import Keys, Target
+from router.core.log_events import EVENTS
 from router.core.policy import Burst, Facts
 from router.core.refused import REASONS
 from router.core.resources import ParticipantType
 from router.inbound.sources import SOURCES
 from router.inbound.table import to_markdown
-from router.logs import EVENTS
 from router.metrics import COUNTERS, GAUGES
 from router.sandbox import create_app
 from router.settings.model import Settings, variable_of

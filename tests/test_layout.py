@@ -26,6 +26,7 @@ FLOORS = (
     ("router.agents",),
     ("router.simulator", "router.receiver", "router.worker"),
     ("router.operations",),
+    ("router.console",),
     ("router.commands", "router.dev"),
     ("router.__main__", "handlers"),
 )
@@ -196,6 +197,7 @@ def test_rooms_are_few():
 #: Modules outside core and inbound that do no I/O and yet do not belong there, and why.
 PURE_ELSEWHERE = {
     "router/conversations/bodies.py": "the wire format of the API's request bodies",
+    "router/console/roles.py": "who may open which page of the console",
     "router/conversations/retry.py": "which requests the client may repeat",
     "router/sandbox/indexes.py": "containers of the sandbox's memory",
     "router/sandbox/v2/grouping.py": "a rule of the API, not of ours",

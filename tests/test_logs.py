@@ -17,7 +17,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from router import logs, metrics
-from router.logs import EVENTS, describe, describe_fully, lines_together, log, log_soon, setup
+from router.core.log_events import EVENTS
+from router.logs import describe, describe_fully, lines_together, log, log_soon, setup
 from tests.support.source import modules, name_of
 from tests.support.waiting import until
 

@@ -15,6 +15,7 @@ NAMES = {
     "handler",
     "init",
     "sandbox",
+    "console",
     "simulate",
     "check",
     "dead-letters",

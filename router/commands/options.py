@@ -11,6 +11,8 @@ from router.core.refused import REASONS
 
 #: The bound of ROUTER_PARTITIONS.
 MOST_PARTITIONS: Final = 1024
+#: The roles of the console (router.console.pages).
+CONSOLE_ROLES: Final = ("agent", "operator", "viewer")
 GROUPING_TYPES: Final = (
     "GROUP_BY_PARTICIPANT_ADDRESSES_AND_CHANNEL_TYPE",
     "GROUP_BY_PARTICIPANT_ADDRESSES",
@@ -69,6 +71,25 @@ def add_receive_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="listen on this address (default: $ROUTER_HOST)")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="share the port among N processes")
     parser.add_argument("--share-port", action="store_true", help=argparse.SUPPRESS)
+
+
+def add_console_options(parser: argparse.ArgumentParser) -> None:
+    """Add the actions of `console` and their options."""
+    parser.add_argument("--port", type=int, help="listen on this port (default: $ROUTER_CONSOLE_PORT)")
+    parser.add_argument("--host", help="listen on this address (default: $ROUTER_CONSOLE_HOST)")
+    actions = parser.add_subparsers(dest="action", metavar="add-user|add-token|link|list|remove")
+    user = actions.add_parser("add-user", help="add a user to the file, or change one, and ask for a password")
+    user.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
+    user.add_argument("--no-password", action="store_true", help="sign in by links or a proxy only")
+    token = actions.add_parser("add-token", help="add a bearer token to the file, or change one, and print it once")
+    for each in (user, token):
+        each.add_argument("name", metavar="NAME", help="of an agent: the identity in roster.toml")
+        each.add_argument("--role", required=True, choices=CONSOLE_ROLES)
+    link = actions.add_parser("link", help="print a link that signs a user in, once and within an hour")
+    link.add_argument("name", metavar="NAME")
+    actions.add_parser("list", help="list users and tokens with their roles")
+    remove = actions.add_parser("remove", help="remove a user or token from the file; its sessions end")
+    remove.add_argument("name", metavar="NAME")
 
 
 def add_sandbox_options(parser: argparse.ArgumentParser) -> None:

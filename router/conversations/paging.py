@@ -24,7 +24,7 @@ PAGE_SIZES: Final = range(1, 1001)
 MAX_IDLE_PAGES: Final = 100
 
 
-class Page(NamedTuple):
+class ListPage(NamedTuple):
     """One page: its items as received, and the token of the next page or None at the end."""
 
     items: list[dict[str, Any]]
@@ -54,7 +54,7 @@ class Listing(NamedTuple):
     route: str
 
 
-def read_page(data: Mapping[str, Any], listing: Listing) -> Page:
+def read_page(data: Mapping[str, Any], listing: Listing) -> ListPage:
     """Return the items under `meta.key`, else under the list's usual name, else of the only list in the body.
 
     Raises ServerError for a body without such a list, or with items that are not objects.
@@ -66,7 +66,7 @@ def read_page(data: Mapping[str, Any], listing: Listing) -> Page:
     if not all(isinstance(item, dict) for item in items):
         raise ServerError(f"{listing.route}: a list with items that are not objects", status=200)
     token = meta.get("nextToken")
-    return Page(items, str(token) if token else None)
+    return ListPage(items, str(token) if token else None)
 
 
 def _find_items(data: Mapping[str, Any], key: object, listing: Listing) -> list[Any]:

@@ -47,6 +47,8 @@ PERMANENT: Final[dict[str, str]] = {
     "desk": "people who are present, and open conversations that one has, is asked about or is awaited for",
     "timers": "conversations with an open request, offer or turn; the worker that settles one removes it",
     "commands": "the trimmer, as of the other streams",
+    "audit": "a maximum number of entries, the newest stay (streams.store.audit)",
+    "console-secret": "one per namespace: it signs the cookies of the console (streams.store.sign_ins)",
 }
 
 #: Length of the longest key. Mailboxes and ids come from outside and may be of any length.
@@ -244,6 +246,26 @@ class Keys:
     def desk(self, kind: str = "") -> str:
         """Begin the keys of the desk (streams.store.desk): hashes and sorted sets; in partition 0."""
         return self._key(0, "desk", kind)
+
+    def audit(self) -> str:
+        """Stream: the actions of people and programs through the console; bounded."""
+        return self._key(0, "audit")
+
+    def console_secret(self) -> str:
+        """String: the key that signs the console's cookies and CSRF tokens, the same for all consoles."""
+        return self._key(0, "console-secret")
+
+    def console_session(self, session_id: str) -> str:
+        """String: a session of the console; expires when it has not been used for ROUTER_CONSOLE_IDLE."""
+        return self._key(0, "console-session", session_id)
+
+    def console_link(self, digest: str) -> str:
+        """String: the user whom a sign-in link, known by its digest, signs in; removed by its use, expires."""
+        return self._key(0, "console-link", digest)
+
+    def console_guesses(self, digest: str) -> str:
+        """Hash: failed attempts to sign in from an address or as a user, and the end of the pause; expires."""
+        return self._key(0, "console-guesses", digest)
 
     def quarantine(self) -> str:
         """Stream: webhooks that the receiver refused; expires after the last one, like the keys below."""

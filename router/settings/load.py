@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 #: Not settings: `dev` writes them to dev.env for `simulate` and other programs.
-_OF_TOOLS: Final = frozenset({"ROUTER_URL", "ROUTER_EMAIL_PRIVATE_KEY_FILE"})
+_OF_TOOLS: Final = frozenset({"ROUTER_URL", "ROUTER_EMAIL_PRIVATE_KEY_FILE", "ROUTER_CONSOLE_TOKEN"})
 #: The folder that is searched for in the current one.
 HERE: Final = Path("config")
 
@@ -143,6 +143,7 @@ _FORMS: Final = {
     "namespace": "must be 1 to 64 letters, digits, dots, underscores or hyphens",
     "ai_agent_on_failure": "must be silence or handoff",
     "log_format": "must be json or text",
+    "console_proxy_header": "must be the name of a header",
     "log_level": "must be debug, info, warning or error",
 }
 

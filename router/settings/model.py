@@ -20,6 +20,7 @@ from router.settings.accounts_file import ACCOUNTS_FILE
 from router.settings.values import (
     check_api_url,
     check_credentials,
+    check_networks,
     check_public_keys,
     check_redis_url,
     check_shadow,
@@ -114,6 +115,14 @@ class Settings(BaseModel):
     log_format: str = Field(default="json", pattern="^(json|text)$")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     metrics_port: int = Field(default=0, ge=0, le=65535)
+    console_host: str = "127.0.0.1"
+    console_port: int = Field(default=8082, ge=0, le=65535)
+    console_url: Annotated[str, AfterValidator(check_url)] | None = None
+    console_users: str = Field(default="console-users.toml", min_length=1)
+    console_session: int = Field(default=12 * 3600, ge=60, le=30 * 86_400)
+    console_idle: int = Field(default=3600, ge=60, le=30 * 86_400)
+    console_proxy_header: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")
+    console_proxies: Annotated[tuple[str, ...], BeforeValidator(split_list), AfterValidator(check_networks)] = ()
 
     #: The accounts of the accounts file, set by `load`.
     _further: tuple[Account, ...] = PrivateAttr(())

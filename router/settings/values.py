@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ from router.core.events import SourceName
 from router.streams.client.url import parse_redis_url
 
 #: Settings that are shown without user, password and query.
-_URLS: Final = frozenset({"redis_url", "public_base_url", "twilio_conversations_url", "voice_relay_url"})
+_URLS: Final = frozenset({"redis_url", "public_base_url", "twilio_conversations_url", "voice_relay_url", "console_url"})
 #: Settings that are never shown, and read from the environment only.
 SECRET: Final = frozenset(
     {"twilio_auth_token", "twilio_api_key", "twilio_api_secret", "shared_keys", "email_credentials", "redis_url"}
@@ -78,6 +79,16 @@ def show(name: str, value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(value)
     return mask(value) if name == "ai_agent_address" else str(value)
+
+
+def check_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the networks in CIDR notation, or single addresses; raises ValueError naming the first that is none."""
+    for network in networks:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            raise ValueError(f"must be networks such as 10.0.0.0/8, comma-separated: {error}") from error
+    return networks
 
 
 def check_public_keys(keys: tuple[str, ...]) -> tuple[str, ...]:

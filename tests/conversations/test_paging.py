@@ -3,7 +3,7 @@
 import pytest
 
 from router.conversations import ApiResponse
-from router.conversations.paging import MAX_IDLE_PAGES, Listing, Page, iterate, read_page
+from router.conversations.paging import MAX_IDLE_PAGES, Listing, ListPage, iterate, read_page
 from router.core.errors import ServerError
 from router.core.resources import Participant
 
@@ -34,13 +34,13 @@ async def collect(pages, **options):
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        ({"things": [{"id": "a"}], "meta": {"key": "things"}}, Page([{"id": "a"}], None)),
-        ({"participants": [{"id": "a"}], "others": []}, Page([{"id": "a"}], None)),
-        ({"things": [{"id": "a"}], "meta": None}, Page([{"id": "a"}], None)),
-        ({"things": [{"id": "a"}], "meta": {"key": "gone", "nextToken": "t"}}, Page([{"id": "a"}], "t")),
-        ({"participants": None, "meta": {"key": "participants", "nextToken": ""}}, Page([], None)),
-        ({"meta": {"key": "participants"}}, Page([], None)),
-        ({"participants": [], "meta": {"nextToken": 7}}, Page([], "7")),
+        ({"things": [{"id": "a"}], "meta": {"key": "things"}}, ListPage([{"id": "a"}], None)),
+        ({"participants": [{"id": "a"}], "others": []}, ListPage([{"id": "a"}], None)),
+        ({"things": [{"id": "a"}], "meta": None}, ListPage([{"id": "a"}], None)),
+        ({"things": [{"id": "a"}], "meta": {"key": "gone", "nextToken": "t"}}, ListPage([{"id": "a"}], "t")),
+        ({"participants": None, "meta": {"key": "participants", "nextToken": ""}}, ListPage([], None)),
+        ({"meta": {"key": "participants"}}, ListPage([], None)),
+        ({"participants": [], "meta": {"nextToken": 7}}, ListPage([], "7")),
     ],
     ids=["meta-key", "usual-name", "only-list", "wrong-key", "null-list", "no-list", "number-token"],
 )

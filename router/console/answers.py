@@ -1,0 +1,112 @@
+"""Answers of pages: JSON for programs, HTML for people, and the same for errors."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import orjson
+from aiohttp import web
+
+from router.console.identity import NOBODY, Caller, Way
+from router.console.rendering import Frame, NavigationItem, Renderer
+from router.core.printable import visible_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from router.console.pages import Page, Redirect, View
+
+#: Seconds after which somebody may try again while Redis is away; a page does so by itself.
+RETRY_AFTER: Final = 5
+_TITLES: Final = {
+    400: "This request cannot be read",
+    401: "Please sign in",
+    403: "This is not allowed",
+    404: "There is nothing here",
+    405: "This is not allowed",
+    409: "This is not possible now",
+    413: "This is too large",
+    429: "Please wait",
+    500: "This page has failed",
+    503: "Not available now",
+}
+
+
+def wants_json(raw: web.Request, caller: Caller) -> bool:
+    """Return whether the answer is to be JSON: it is asked for, or a program that does not ask for HTML calls."""
+    accept = raw.headers.get("Accept", "")
+    if "text/html" in accept:
+        return False
+    return "application/json" in accept or caller.way is Way.TOKEN or raw.content_type == "application/json"
+
+
+class Answers:
+    """Makes the answers of all pages."""
+
+    def __init__(self, renderer: Renderer, pages: Sequence[Page]) -> None:
+        self._renderer = renderer
+        self._navigation = [page for page in pages if page.navigation]
+
+    def view(self, raw: web.Request, caller: Caller, page: Page, view: View) -> web.Response:
+        """Return a page."""
+        template = view.template or page.template
+        if not template or wants_json(raw, caller):
+            return _json(view.data, view.status)
+        return self._html(template, view.data, self._frame(raw, caller, page.title), view.status)
+
+    def redirect(self, raw: web.Request, caller: Caller, redirect: Redirect) -> web.Response:
+        """Return the way to another page, or for programs the data."""
+        if wants_json(raw, caller):
+            return _json(redirect.data, 200)
+        return web.Response(status=303, headers={"Location": redirect.path})
+
+    def fragment(self, raw: web.Request, caller: Caller, page: Page, template: str, data: dict[str, Any]) -> str:
+        """Return the content of a server-sent event."""
+        if wants_json(raw, caller):
+            return visible_json(orjson.dumps(data).decode())
+        return self._renderer.render(template, data, self._frame(raw, caller, page.title))
+
+    def error(self, raw: web.Request, status: int, message: str, caller: Caller = NOBODY) -> web.Response:
+        """Return an error; a page that Redis does not answer for renews itself until it does."""
+        if status == HTTPStatus.UNAUTHORIZED and not wants_json(raw, caller):
+            return _to_sign_in(raw)
+        if wants_json(raw, caller):
+            response = _json({"error": message}, status)
+        else:
+            title = _TITLES.get(status, "This is not possible")
+            is_passing = status == HTTPStatus.SERVICE_UNAVAILABLE and raw.method == "GET"
+            data = {"message": message, "retry": RETRY_AFTER if is_passing else 0}
+            response = self._html("error.html", data, self._frame(raw, caller, title), status)
+        if status == HTTPStatus.UNAUTHORIZED:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            response.headers["Retry-After"] = str(RETRY_AFTER)
+        return response
+
+    def _html(self, template: str, data: dict[str, Any], frame: Frame, status: int) -> web.Response:
+        text = self._renderer.render(template, data, frame)
+        return web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
+
+    def _frame(self, raw: web.Request, caller: Caller, title: str) -> Frame:
+        items = tuple(
+            NavigationItem(page.navigation, page.path, page.path == raw.path)
+            for page in self._navigation
+            if caller.user and page.allows(caller.role)
+        )
+        return Frame(title=title, caller=caller, path=raw.path, navigation=items)
+
+
+def _json(data: dict[str, Any], status: int) -> web.Response:
+    return web.Response(
+        text=visible_json(orjson.dumps(data).decode()), status=status, content_type="application/json", charset="utf-8"
+    )
+
+
+def _to_sign_in(raw: web.Request) -> web.Response:
+    """Send a person to the sign-in page, and afterwards back; a part of a page lets its whole page go there."""
+    if "HX-Request" in raw.headers:
+        return web.Response(status=401, headers={"HX-Redirect": "/sign-in"})
+    back = f"?next={quote(raw.path_qs)}" if raw.method == "GET" and raw.path != "/" else ""
+    return web.Response(status=303, headers={"Location": f"/sign-in{back}"})

@@ -1,0 +1,216 @@
+"""News of the streams for all open pages: one reader per console, however many pages are open.
+
+While somebody listens it reads the participants, commands and dead-letter streams of all partitions a few times a
+second, without a consumer group, and gives each entry to those who want it. Nothing is read while nobody listens. A
+page that is too slow loses the oldest news, and is told how many (`Missed`); an outage of Redis is news as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from router.core.backoff import backoff
+from router.core.keys import Target
+from router.logs import describe, log
+from router.streams.client.connection import RedisError
+from router.tasks import end
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from router.core.keys import Keys
+    from router.streams.client.connection import Redis
+
+#: Seconds between two reads, and the longest pause while Redis is away.
+INTERVAL: Final = 0.2
+LONGEST_PAUSE: Final = 3.0
+#: Entries per stream and read.
+PAGE: Final = 200
+#: News that wait for a slow page.
+MOST_WAITING: Final = 500
+
+
+class StreamKind(StrEnum):
+    """The streams that are followed."""
+
+    PARTICIPANTS = "participants"
+    COMMANDS = "commands"
+    DEAD_LETTERS = "dead-letters"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An entry that has arrived: its stream, id and fields as Redis has them, which may be anything."""
+
+    kind: StreamKind
+    stream: str
+    entry_id: str
+    fields: dict[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class RedisState:
+    """Redis is away, or answers again."""
+
+    is_up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """News that were dropped, since the page did not take them in time."""
+
+    number: int
+
+
+News = Arrival | RedisState | Missed
+
+
+class Subscription:
+    """The news for one page."""
+
+    def __init__(self, accepts: Callable[[Arrival], bool]) -> None:
+        self._accepts = accepts
+        self._waiting: deque[Arrival | RedisState] = deque(maxlen=MOST_WAITING)
+        self._missed = 0
+        self._ready = asyncio.Event()
+
+    def put(self, news: Arrival | RedisState) -> None:
+        """Add news, if the page wants it; never waits."""
+        if isinstance(news, Arrival) and not self._accepts(news):
+            return
+        self._missed += len(self._waiting) == MOST_WAITING
+        self._waiting.append(news)
+        self._ready.set()
+
+    async def get(self) -> News:
+        """Wait for the next news."""
+        while not self._waiting:
+            self._ready.clear()
+            await self._ready.wait()
+        if self._missed:
+            missed, self._missed = self._missed, 0
+            return Missed(missed)
+        return self._waiting.popleft()
+
+    def __aiter__(self) -> Subscription:
+        """Iterate without an end."""
+        return self
+
+    async def __anext__(self) -> News:
+        return await self.get()
+
+
+class Hub:
+    """The reader of one console, and those who listen; `run` must run."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis = redis
+        self._streams = _streams_of(keys)
+        self._subscriptions: set[Subscription] = set()
+        self._wanted = asyncio.Event()
+        self._position: dict[str, str] = {}
+        self.is_up = True
+
+    @asynccontextmanager
+    async def subscribe(self, accepts: Callable[[Arrival], bool] = lambda _: True) -> AsyncIterator[Subscription]:
+        """Listen while the block runs, to what arrives from now on; `accepts` must be quick and must not raise."""
+        subscription = Subscription(accepts)
+        self._subscriptions.add(subscription)
+        self._wanted.set()
+        if not self.is_up:
+            subscription.put(RedisState(is_up=False))
+        try:
+            yield subscription
+        finally:
+            self._subscriptions.discard(subscription)
+            if not self._subscriptions:
+                self._wanted.clear()
+
+    async def run(self) -> None:
+        """Read until canceled."""
+        failures = 0
+        while True:
+            if not self._wanted.is_set():
+                self._position = {}
+                await self._wanted.wait()
+            try:
+                is_full = await self._read()
+            except (RedisError, OSError) as error:
+                self._set_up(is_up=False, reason=describe(error))
+                failures += 1
+                await asyncio.sleep(backoff(INTERVAL, failures - 1, ceiling=LONGEST_PAUSE))
+                continue
+            failures = 0
+            self._set_up(is_up=True)
+            await asyncio.sleep(0 if is_full else INTERVAL)
+
+    async def _read(self) -> bool:
+        """Read once; returns whether there may be more."""
+        if not self._position:
+            self._position = await self._last_ids()
+        pipeline = self._redis.pipeline(transaction=False)
+        parts = _by_partition(self._position)
+        for part in parts:
+            pipeline.xread(dict(part), count=PAGE)
+        is_full = False
+        for rows in await pipeline.execute():
+            for stream, entries in rows or []:
+                name = stream.decode()
+                self._position[name] = entries[-1][0].decode()
+                is_full = is_full or len(entries) == PAGE
+                for entry_id, fields in entries:
+                    self._publish(Arrival(self._streams[name], name, entry_id.decode(), fields))
+        return is_full
+
+    async def _last_ids(self) -> dict[str, str]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for stream in self._streams:
+            pipeline.xrevrange(stream, count=1)
+        newest: list[Any] = await pipeline.execute()
+        return {
+            stream: rows[0][0].decode() if rows else "0-0" for stream, rows in zip(self._streams, newest, strict=True)
+        }
+
+    def _publish(self, news: Arrival | RedisState) -> None:
+        for subscription in self._subscriptions:
+            subscription.put(news)
+
+    def _set_up(self, *, is_up: bool, reason: str = "") -> None:
+        if is_up == self.is_up:
+            return
+        self.is_up = is_up
+        if not is_up:
+            log("console.waiting", level="warning", reason=reason)
+        self._publish(RedisState(is_up=is_up))
+
+
+def _streams_of(keys: Keys) -> dict[str, StreamKind]:
+    streams: dict[str, StreamKind] = {}
+    for partition in range(keys.partitions):
+        streams |= {keys.participants(partition, target): StreamKind.PARTICIPANTS for target in Target}
+        streams[keys.commands(partition)] = StreamKind.COMMANDS
+        streams[keys.dead_letters(partition)] = StreamKind.DEAD_LETTERS
+    return streams
+
+
+def _by_partition(position: dict[str, str]) -> list[list[tuple[Any, Any]]]:
+    """Group the streams by partition: one read per partition, since they may lie on different servers."""
+    parts: dict[str, list[tuple[Any, Any]]] = {}
+    for stream, last in position.items():
+        parts.setdefault(stream.partition("}")[0], []).append((stream, last))
+    return list(parts.values())
+
+
+@asynccontextmanager
+async def running(hub: Hub) -> AsyncIterator[None]:
+    """Run the reader while the block runs."""
+    task = asyncio.create_task(hub.run(), name="hub")
+    try:
+        yield
+    finally:
+        await end(task)

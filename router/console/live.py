@@ -1,0 +1,77 @@
+"""Server-sent events: sent as they come, until the reader is gone, its session has ended or the console stops."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from aiohttp_sse import EventSourceResponse, sse_response
+
+from router.console.identity import identify
+from router.console.roles import ConsoleError
+from router.streams.client.connection import RedisError
+from router.tasks import end
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from router.console.answers import Answers
+    from router.console.pages import Live, Page
+    from router.console.request import ConsoleRequest
+
+#: Seconds between two looks whether the reader is there, between two at its session, and between two pings.
+LOOK: Final = 1.0
+SESSION_LOOK: Final = 15.0
+PING: Final = 15.0
+
+
+async def stream(
+    request: ConsoleRequest, page: Page, live: Live, answers: Answers, stopping: asyncio.Event
+) -> web.StreamResponse:
+    """Send the events of a page."""
+    async with sse_response(request.raw, ping_interval=PING) as response:
+        tasks = [
+            asyncio.create_task(_send(response, request, page, live, answers)),
+            asyncio.create_task(_watch(request, page, live)),
+            asyncio.create_task(stopping.wait()),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            with suppress(ConnectionError, TimeoutError):
+                for task in done:
+                    task.result()
+        finally:
+            await end(*tasks)
+    return response
+
+
+async def _send(
+    response: EventSourceResponse, request: ConsoleRequest, page: Page, live: Live, answers: Answers
+) -> None:
+    async for event in live.events:
+        template = event.template or page.template
+        text = answers.fragment(request.raw, request.caller, page, template, event.data)
+        await response.send(text, id=event.event_id, event=event.name)
+
+
+async def _watch(request: ConsoleRequest, page: Page, live: Live) -> None:
+    """Return once the reader is gone, or may not open the page any more; an outage of Redis ends no connection."""
+    elapsed = 0.0
+    while True:
+        await asyncio.sleep(LOOK)
+        transport = request.raw.transport
+        if transport is None or transport.is_closing():
+            return
+        elapsed += LOOK
+        if elapsed < SESSION_LOOK:
+            continue
+        elapsed = 0.0
+        try:
+            caller = await identify(request.raw, request.ports, renew=live.keeps_session)
+        except ConsoleError:
+            return
+        except (RedisError, OSError):
+            continue
+        if caller is None or caller.user != request.user or not page.allows(caller.role):
+            return

@@ -1,0 +1,106 @@
+"""A page of the console: the row of its table, what its handler gets and gives, and who may open it.
+
+`Page.handler` gets a ConsoleRequest and returns
+- a View: its `data` as JSON for programs, its template rendered with `data` for people; so both never differ;
+- a Redirect, after an action of a person (a program gets its `data`);
+- a Live answer: server-sent events, until the reader or the session is gone.
+It raises ConsoleError for what the reader is to know, with its status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from router.console.roles import GRANTS, ConsoleError, Role
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from pydantic import BaseModel
+
+    from router.console.request import ConsoleRequest
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The content of a page; `data` can be written as JSON. `template` replaces that of the row."""
+
+    data: dict[str, Any]
+    status: int = 200
+    template: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """The way to another page after an action; a program gets `data` with status 200 in its place."""
+
+    path: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveEvent:
+    """One server-sent event: a page gets `template` rendered with `data`, a program `data` as JSON.
+
+    `template` replaces that of the row.
+    """
+
+    data: dict[str, Any]
+    name: str = "message"
+    event_id: str | None = None
+    template: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Server-sent events; the iterator is closed when the reader is gone, its session has ended or the console stops.
+
+    A connection that `keeps_session` counts as use of the session, like opening a page (the desk's does).
+    """
+
+    events: AsyncIterator[LiveEvent]
+    keeps_session: bool = False
+
+
+__all__ = ["Answer", "ConsoleError", "Live", "LiveEvent", "Page", "Parameter", "Redirect", "Role", "View"]
+
+Answer = View | Redirect | Live
+PageHandler = Callable[["ConsoleRequest"], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter of a page, for the OpenAPI document; all are optional texts unless `schema` says otherwise."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    is_required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A row of the table: a route, who may open it, and how it looks.
+
+    `role` None: everybody who is signed in; with `is_public`: everybody. `navigation` is its label in the navigation,
+    empty if it is not there. `query`, `body` and `answer` describe it in the OpenAPI document; `body` is the model of
+    the form or JSON object that a POST takes, `answer` that of its data.
+    """
+
+    method: str
+    path: str
+    handler: PageHandler
+    role: Role | None
+    title: str
+    template: str = ""
+    navigation: str = ""
+    query: tuple[Parameter, ...] = ()
+    body: type[BaseModel] | None = None
+    answer: type[BaseModel] | None = None
+    is_public: bool = False
+
+    def allows(self, role: Role) -> bool:
+        """Whether somebody with this role may open the page."""
+        return self.role is None or self.role in GRANTS[role]

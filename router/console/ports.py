@@ -1,0 +1,33 @@
+"""Everything outside that pages work with; made once per process, and replaced in tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from router.console.hub import Hub
+    from router.console.users import UsersFile
+    from router.core.keys import Keys
+    from router.process.apis import Apis
+    from router.settings.model import Settings
+    from router.streams.client.connection import Redis
+    from router.streams.store.audit import AuditLog
+    from router.streams.store.sign_ins import SignIns
+
+
+@dataclass(frozen=True, slots=True)
+class ConsolePorts:
+    """The connections and stores of a console; `clock` returns µs since 1970."""
+
+    redis: Redis
+    settings: Settings
+    keys: Keys
+    apis: Apis
+    hub: Hub
+    audit: AuditLog
+    sign_ins: SignIns
+    users: UsersFile
+    clock: Callable[[], int]

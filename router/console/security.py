@@ -1,0 +1,81 @@
+"""What every answer of the console says to browsers, and which actions of browsers are refused.
+
+The content security policy allows no inline script and no inline style, and nothing from other hosts: text of a
+customer that got into a page as markup could do nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from aiohttp.hdrs import CACHE_CONTROL
+
+from router.console.identity import Way, is_https
+from router.console.roles import ConsoleError
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from router.console.request import ConsoleRequest
+    from router.settings.model import Settings
+
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS: Final = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Server": "participant-router",
+}
+#: Seconds for which browsers use https only, where the console is behind it.
+_HSTS: Final = "max-age=31536000"
+
+
+def protect(settings: Settings, response: web.StreamResponse) -> None:
+    """Add the headers to an answer; nothing is stored by browsers or proxies unless the answer says otherwise."""
+    response.headers.update(HEADERS)
+    if is_https(settings):
+        response.headers["Strict-Transport-Security"] = _HSTS
+    response.headers.setdefault(CACHE_CONTROL, "no-store")
+
+
+def check_origin(raw: web.Request, settings: Settings) -> None:
+    """Raise ConsoleError if a browser says that another site has sent this form.
+
+    With our Referrer-Policy a form has `Origin: null`, and only Sec-Fetch-Site says where it comes from
+    (https://fetch.spec.whatwg.org/#append-a-request-origin-header).
+    """
+    site = raw.headers.get("Sec-Fetch-Site")
+    if site not in {None, "same-origin", "none"}:
+        raise ConsoleError(403, "Another site has sent this form.")
+    origin = raw.headers.get("Origin")
+    if origin is None or (origin == "null" and site == "same-origin"):
+        return
+    if origin != _own_origin(raw, settings):
+        hint = "" if settings.console_url else " Behind a proxy, set ROUTER_CONSOLE_URL to the URL in your browser."
+        raise ConsoleError(403, f"Another site has sent this form.{hint}")
+
+
+def _own_origin(raw: web.Request, settings: Settings) -> str:
+    parts = urlsplit(settings.console_url or f"{raw.scheme}://{raw.host}")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}".lower()
+
+
+async def check_action(request: ConsoleRequest) -> None:
+    """Raise ConsoleError unless the caller itself has sent this action: a person by a page of ours, or a program."""
+    if request.caller.way is Way.TOKEN:
+        return
+    check_origin(request.raw, request.ports.settings)
+    if request.caller.way is Way.NONE:
+        return
+    given = await request.given_csrf()
+    if not given.isascii() or not hmac.compare_digest(given, request.caller.csrf):
+        raise ConsoleError(403, "The form is too old or was not made by this console. Open its page again.")

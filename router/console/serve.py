@@ -1,0 +1,106 @@
+"""The console as a process: it serves at once, whether Redis answers or not, and goes on after a repartition."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from router.console.app import make_app
+from router.console.hub import Hub, running
+from router.console.ports import ConsolePorts
+from router.console.users import UsersFile, users_path
+from router.core.errors import SettingsError
+from router.logs import log
+from router.process.apis import close_clients, make_apis
+from router.process.loop import Stop, fail
+from router.process.metrics_port import metrics_port
+from router.streams.client.connection import Redis, RedisError, connect
+from router.streams.store.audit import AuditLog
+from router.streams.store.partitions import WATCH_EVERY, keep_layout
+from router.streams.store.sign_ins import SignIns
+from router.tasks import PATIENCE
+
+if TYPE_CHECKING:
+    from router.process.apis import Apis
+    from router.settings.model import Settings
+
+#: Settings without which there is nothing to show or to do.
+REQUIRED: Final = ("redis_url", "twilio_account_sid", "api_credentials")
+#: Seconds in which Redis is to answer a page, and for open pages to end.
+REDIS_TIMEOUT: Final = 2.0
+SHUTDOWN: Final = 1.0
+
+
+async def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT, then return 0; 1 if the port is in use. Raises SettingsError."""
+    if settings.console_proxy_header and not settings.console_proxies:
+        raise SettingsError(["ROUTER_CONSOLE_PROXIES is not set, but ROUTER_CONSOLE_PROXY_HEADER is: set both"])
+    stop = Stop(settings.grace)
+    try:
+        with metrics_port(settings):
+            while not stop.is_requested:
+                number = await _serve_once(settings, stop)
+                if number is not None:
+                    log("partitions.changed", level="warning", partitions=number, setting=settings.partitions)
+                    settings = settings.model_copy(update={"partitions": number})
+    except OSError as error:
+        return fail(f"cannot listen on {settings.console_host}:{settings.console_port}: {error}")
+    log("process.stopped")
+    return 0
+
+
+async def _serve_once(settings: Settings, stop: Stop) -> int | None:
+    """Serve until the process is to stop, or the number of partitions is another: returns that. Raises OSError."""
+    redis, apis = connect(settings.redis, timeout=REDIS_TIMEOUT), make_apis(settings)
+    try:
+        async with AsyncExitStack() as stack:
+            ports = make_ports(settings, redis, apis)
+            await stack.enter_async_context(running(ports.hub))
+            runner = web.AppRunner(make_app(ports), access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            site = web.TCPSite(runner, settings.console_host, settings.console_port)
+            await site.start()
+            port = runner.addresses[0][1]
+            log("process.started", port=port, pid=os.getpid(), settings=settings.masked())
+            return await stop.or_end_of(_until_moved(ports), patience=PATIENCE)
+    finally:
+        await close_clients(apis, redis)
+
+
+def make_ports(settings: Settings, redis: Redis, apis: Apis) -> ConsolePorts:
+    """Return the ports of a console; the hub is to be run."""
+    keys = settings.keys
+    return ConsolePorts(
+        redis=redis,
+        settings=settings,
+        keys=keys,
+        apis=apis,
+        hub=Hub(redis, keys),
+        audit=AuditLog(redis, keys),
+        sign_ins=SignIns(redis, keys),
+        users=UsersFile(users_path(settings), _report),
+        clock=lambda: time.time_ns() // 1000,
+    )
+
+
+def _report(problem: str) -> None:
+    log("console.users", level="error", reason=problem)
+
+
+async def _until_moved(ports: ConsolePorts) -> int:
+    """Return the number of partitions once it is another one; an outage of Redis is waited out."""
+    while True:
+        try:
+            layout = await keep_layout(ports.redis, ports.keys)
+        except (RedisError, OSError):
+            pass
+        else:
+            if layout.is_open and layout.new != ports.keys.partitions:
+                return layout.new
+        await asyncio.sleep(WATCH_EVERY)

@@ -1,0 +1,198 @@
+"""The users and tokens of the console: a TOML file that only its owner may read, read again when it has changed.
+
+    [[user]]
+    name = "NAME"                  # of an agent: the identity in roster.toml
+    role = "agent"                 # or operator, viewer
+    password = "scrypt$..."        # made by `python -m router console add-user`; without one: links and the proxy only
+
+    [[token]]
+    name = "reports"
+    role = "viewer"
+    sha256 = "..."                 # made by `python -m router console add-token`
+
+A file that others may read, or that has a mistake, lets nobody in, and the log says why.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+import stat
+import tomllib
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING, Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from router.console.passwords import is_hash
+from router.console.roles import Role
+from router.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from router.settings.model import Settings
+
+#: A name of a user or token: printable, without spaces at its ends.
+NAME: Final = re.compile(r"[^\W_](?:[\w .@+-]{0,62}[\w.])?")
+#: Permissions of others than the owner.
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def digest_of(token: str) -> str:
+    """Return what the file keeps of a token: the tokens are random, so no slow hash is needed."""
+    return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def check_name(name: str) -> str:
+    """Return a name; raises ValueError if it is none."""
+    if not NAME.fullmatch(name):
+        raise ValueError("must be 1 to 64 letters, digits, spaces or any of _.@+-, and begin with a letter or digit")
+    return name
+
+
+def _check_hash(text: str) -> str:
+    if not is_hash(text):
+        raise ValueError("must be a hash made by `python -m router console add-user`")
+    return text
+
+
+class ConsoleUser(BaseModel):
+    """A person who may sign in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, AfterValidator(check_name)]
+    role: Role
+    password: Annotated[str, AfterValidator(_check_hash)] | None = None
+
+    @property
+    def mark(self) -> str:
+        """A digest of the record without its role: a session of an earlier password has another, and has ended."""
+        return sha256(f"{self.name} {self.password}".encode()).hexdigest()
+
+
+class ConsoleToken(BaseModel):
+    """A program that may call with a bearer token."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, AfterValidator(check_name)]
+    role: Role
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class _UsersDocument(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    user: list[ConsoleUser] = []
+    token: list[ConsoleToken] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """The users by name, and the tokens."""
+
+    users: dict[str, ConsoleUser] = field(default_factory=dict)
+    tokens: tuple[ConsoleToken, ...] = ()
+
+    def find_token(self, token: str) -> ConsoleToken | None:
+        """Return the record of a token, None if there is none; every record is compared, in constant time."""
+        digest = digest_of(token)
+        found = [one for one in self.tokens if hmac.compare_digest(one.sha256, digest)]
+        return found[0] if found else None
+
+
+def read_users(path: Path) -> Users:
+    """Read the file; raises SettingsError with every problem. A missing file has no users."""
+    try:
+        document = _UsersDocument(**tomllib.loads(_read_private(path)))
+    except FileNotFoundError:
+        return Users()
+    except ValidationError as error:
+        raise SettingsError([_problem(path, one["loc"], one["msg"]) for one in error.errors()]) from error
+    except OSError as error:
+        raise SettingsError([f"{path}: {error.strerror}"]) from error
+    except (ValueError, RecursionError) as error:
+        raise SettingsError([f"{path}: {error}"]) from error
+    names = [*(one.name for one in document.user), *(one.name for one in document.token)]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise SettingsError([f"{path}: several users or tokens are named '{name}'" for name in repeated])
+    return Users({one.name: one for one in document.user}, tuple(document.token))
+
+
+def _read_private(path: Path) -> str:
+    """Return the text of a file that nobody but its owner may read; raises SettingsError if others may."""
+    with path.open(encoding="utf-8") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if mode & _OTHERS:
+            raise SettingsError([f"{path}: others may read it (mode {mode & 0o777:o}): chmod 600 {path}"])
+        return file.read()
+
+
+def _problem(path: Path, place: tuple[int | str, ...], message: str) -> str:
+    """Return a problem by its place; the value is not repeated, it may be a secret."""
+    where = " ".join(str(part + 1) if isinstance(part, int) else part for part in place)
+    return f"{path}: {where}: {message.removeprefix('Value error, ')}"
+
+
+def write_users(path: Path, users: Users) -> None:
+    """Write the file anew, readable by its owner only; comments in it are lost. Raises OSError."""
+    records = [("user", one.model_dump(exclude_none=True)) for one in users.users.values()]
+    records += [("token", one.model_dump()) for one in users.tokens]
+    text = _HEAD + "".join(
+        f"\n[[{table}]]\n" + "".join(f'{key} = "{text}"\n' for key, text in record.items()) for table, record in records
+    )
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.fchmod(descriptor, 0o600)
+        os.write(descriptor, text.encode())
+        os.close(descriptor)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+_HEAD: Final = "# Users and tokens of the console, written by `python -m router console add-user` and `add-token`.\n"
+
+
+def users_path(settings: Settings) -> Path:
+    """Return the path of the users' file."""
+    return settings.config_dir / settings.console_users  # an absolute path stays itself
+
+
+class UsersFile:
+    """The users' file, read again whenever it has changed; `report` gets the problems of a wrong one, once each."""
+
+    def __init__(self, path: Path, report: Callable[[str], None]) -> None:
+        self.path = path
+        self._report = report
+        self._seen: tuple[int, ...] = ()
+        self._users = Users()
+        self._reported = ""
+
+    def read(self) -> Users:
+        """Return the present users; none while the file is wrong."""
+        seen = self._look()
+        if seen != self._seen:
+            self._seen = seen
+            try:
+                self._users, problem = read_users(self.path), ""
+            except SettingsError as error:
+                self._users, problem = Users(), "; ".join(error.problems)
+            if problem and problem != self._reported:
+                self._report(problem)
+            self._reported = problem
+        return self._users
+
+    def _look(self) -> tuple[int, ...]:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return (0,)
+        return (found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode)

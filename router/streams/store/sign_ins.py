@@ -1,0 +1,103 @@
+"""Sessions, sign-in links and the limits on guessing of the console; in Redis, so that several consoles share them.
+
+A session that Redis has forgotten has ended. What was typed is not stored, only digests of names and addresses.
+"""
+
+from __future__ import annotations
+
+import secrets
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+from router.core.values import value
+from router.streams.client.scripts import load_script
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from router.core.keys import Keys
+    from router.streams.client.connection import Redis
+
+#: Attempts without a pause: from one address, which many people may share, and as one user, whom others may lock out.
+FREE_BY_ADDRESS: Final = 10
+FREE_BY_USER: Final = 5
+#: ms: the first pause, which doubles with each further attempt, the longest, and until attempts are forgotten.
+FIRST_PAUSE: Final = 1000
+LONGEST_PAUSE: Final = 15 * 60_000
+REMEMBERED: Final = 3_600_000
+
+
+@value
+class StoredSession:
+    """What Redis knows of a session: the key that signed its cookie, and its content, None if it has ended."""
+
+    secret: bytes
+    content: bytes | None
+
+
+class SignIns:
+    """The sign-ins of a namespace. Every method raises RedisError."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+
+    async def secret(self) -> bytes:
+        """Return the key that signs cookies and tokens; made at the first use."""
+        key = self._keys.console_secret()
+        kept: Any = await self._redis.get(key)
+        if kept is None:
+            await self._redis.set(key, secrets.token_hex(32), nx=True)
+            kept = await self._redis.get(key)
+        return bytes(kept or b"")
+
+    async def open(self, session_id: str, content: bytes, life: int) -> None:
+        """Store a session that ends after `life` seconds without use."""
+        await self._redis.set(self._keys.console_session(session_id), content, ex=life)
+
+    async def use(self, session_id: str, life: int | None) -> StoredSession:
+        """Return a session; with `life` it lasts that many seconds from now on."""
+        key = self._keys.console_session(session_id)
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.get(self._keys.console_secret())
+        if life is None:
+            pipeline.get(key)
+        else:
+            pipeline.getex(key, ex=life)
+        secret, content = await pipeline.execute()
+        return StoredSession(secret or b"", content)
+
+    async def close(self, session_id: str) -> None:
+        """End a session."""
+        await self._redis.delete(self._keys.console_session(session_id))
+
+    async def add_link(self, token: str, user: str, life: int) -> None:
+        """Let a sign-in link sign a user in, once and within `life` seconds."""
+        await self._redis.set(self._keys.console_link(_digest(token)), user, ex=life)
+
+    async def take_link(self, token: str) -> str | None:
+        """Use a sign-in link; returns its user, None if it is used up, too old or made up."""
+        user: Any = await self._redis.getdel(self._keys.console_link(_digest(token)))
+        return None if user is None else bytes(user).decode("utf-8", "replace")
+
+    async def attempt(self, address: str, user: str) -> int:
+        """Count an attempt to sign in, before it is made; returns the ms to wait if it must not be made."""
+        free = (FREE_BY_ADDRESS, FREE_BY_USER)
+        arguments = (*free, FIRST_PAUSE, LONGEST_PAUSE, REMEMBERED)
+        return int(await load_script("guess").run(self._redis, self._guesses(address, user), arguments))
+
+    async def succeeded(self, address: str, user: str) -> None:
+        """Forget the attempts of a user who has signed in, and this one of the address."""
+        of_address, of_user = self._guesses(address, user)
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.delete(of_user)
+        pipeline.hincrby(of_address, "attempts", -1)
+        pipeline.pexpire(of_address, REMEMBERED)
+        await pipeline.execute()
+
+    def _guesses(self, address: str, user: str) -> Sequence[str]:
+        return [self._keys.console_guesses(_digest(text)) for text in (f"address {address}", f"user {user}")]
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

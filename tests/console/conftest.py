@@ -1,0 +1,67 @@
+"""A console in this process, on the shared server, and people and programs who use it."""
+
+import time
+
+import pytest
+
+from router.console.app import make_app
+from router.console.hub import Hub, running
+from router.console.ports import ConsolePorts
+from router.console.users import UsersFile
+from router.process.apis import make_apis
+from router.streams.store.audit import AuditLog
+from router.streams.store.sign_ins import SignIns
+from tests.console.people import PEOPLE, Visitor, make_settings, users_text
+from tests.harness.serving import serving
+
+
+@pytest.fixture
+def users_file(tmp_path):
+    """The console's file of users: a person and a token of each role."""
+    path = tmp_path / "console-users.toml"
+    path.touch(mode=0o600)
+    path.write_text(users_text(), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+async def ports(redis, redis_url, users_file):
+    """The ports of a console; `apis` reach nobody."""
+    settings = make_settings(redis_url, ROUTER_CONSOLE_USERS=str(users_file))
+    keys, apis = settings.keys, make_apis(settings)
+    yield ConsolePorts(
+        redis=redis,
+        settings=settings,
+        keys=keys,
+        apis=apis,
+        hub=Hub(redis, keys),
+        audit=AuditLog(redis, keys),
+        sign_ins=SignIns(redis, keys),
+        users=UsersFile(users_file, lambda problem: None),
+        clock=lambda: time.time_ns() // 1000,
+    )
+    await apis.close()
+
+
+@pytest.fixture
+async def console(ports):
+    """The URL of a console with all its pages."""
+    async with running(ports.hub), serving(make_app(ports)) as url:
+        yield url
+
+
+@pytest.fixture
+async def visitors(console):
+    """Make a visitor, who is signed in as `role`, or not at all."""
+    made = []
+
+    async def make(role=None):
+        visitor = Visitor(console)
+        made.append(visitor)
+        if role is not None:
+            await visitor.sign_in(PEOPLE[role])
+        return visitor
+
+    yield make
+    for each in made:
+        await each.close()
