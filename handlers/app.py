@@ -28,6 +28,7 @@ from router import metrics
 from router.agents.effects import Effects
 from router.core.keys import Target
 from router.logs import describe, log
+from router.process.announce import Announcer
 from router.process.apis import close_clients, make_apis, make_limits, make_replication
 from router.process.partitions import run_partitioned
 from router.settings.accounts_file import CREDENTIALS
@@ -100,6 +101,7 @@ async def consuming(name: str, settings: Settings, row: HandlerRow | None = None
         consumer = make_consumer(name, row, ports, handler)
         async with consumer.running():
             consumer.run_beside(clock.run(redis), "clock")
+            consumer.run_beside(Announcer(redis, ports.keys, kind=row.group).run(), "announce")
             if handler.background is not None:
                 consumer.run_beside(_restart(handler.background, settings.retry_delay), "background")
             yield consumer

@@ -19,6 +19,7 @@ from router.core.keys import Target
 from router.core.refused import REASONS
 from router.inbound.sources import SOURCES, Source
 from router.logs import describe_end, log
+from router.process.announce import Announcer
 from router.process.apis import CLOSING, make_replication
 from router.receiver.answers import SharedResponse
 from router.receiver.exposition import Exposition
@@ -133,12 +134,16 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
         app[PARTITIONS] = watch = PartitionWatch(app[REDIS], settings, appender)
         await watch.start([calls, drainer] if drainer is not None else [calls])  # raises before anything else runs
         await clock.begin(app[REDIS])
-        measuring = asyncio.create_task(clock.run(app[REDIS]), name="clock")
+        announcer = Announcer(app[REDIS], settings.keys, kind="web", facts=lambda: _facts(spool))
+        tasks = [
+            asyncio.create_task(clock.run(app[REDIS]), name="clock"),
+            asyncio.create_task(announcer.run(), name="announce"),
+        ]
         if drainer is not None:
             await drainer.start()
-        app[BACKGROUND] = Background(measuring, *watch.tasks, *(drainer.tasks if drainer else []))
+        app[BACKGROUND] = Background(*tasks, *watch.tasks, *(drainer.tasks if drainer else []))
         yield
-        await end(measuring)
+        await end(*tasks)
         await watch.close()
         if drainer is not None:
             await drainer.close()
@@ -149,6 +154,11 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
 
     app.cleanup_ctx.append(lifespan)
     return app
+
+
+def _facts(spool: Spool | None) -> dict[str, Any]:
+    """Return what is announced of a receiver."""
+    return {"spool": spool.describe() if spool is not None else {"status": "off"}}
 
 
 def _expect_counts() -> None:

@@ -18,6 +18,7 @@ from router.core.ledger.marker import Result
 from router.core.resolution.classic import ClassicResolver
 from router.core.routing.team import Team
 from router.logs import lines_together
+from router.process.announce import Announcer
 from router.process.apis import close_clients, make_apis, make_limits, make_replication
 from router.process.partitions import run_partitioned
 from router.settings.accounts_file import CREDENTIALS
@@ -182,6 +183,7 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
         async with people.running(consumer):
             consumer.run_beside(trimmer.run(), "trim")
             consumer.run_beside(clock.run(redis), "clock")
+            consumer.run_beside(Announcer(redis, settings.keys, kind="worker").run(), "announce")
             if recent is not None:
                 consumer.run_beside(make_reconciler(settings, redis, resolver, recent, apis).run(), "reconcile")
             yield consumer

@@ -1,0 +1,98 @@
+"""The announcements of a process: alive every few seconds, gone at once in order, known for a day if it died."""
+
+import asyncio
+
+import pytest
+
+from router.core.keys import Keys
+from router.operations.processes import list_processes
+from router.process import announce
+from router.process.announce import Announcer
+from router.streams.client.connection import connect
+from router.streams.store import announcements
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.real
+KEYS = Keys()
+
+
+@pytest.fixture(autouse=True)
+def interval(monkeypatch):
+    """Announce much more often than a process does."""
+    monkeypatch.setattr(announce, "INTERVAL", 0.01)
+
+
+async def test_a_process_is_listed_with_its_facts_until_it_ends(redis):
+    """The facts are those of the last announcement, and an orderly end leaves nothing."""
+    facts = {"spool": {"entries": 0}}
+    announcer = Announcer(redis, KEYS, kind="web", facts=lambda: facts)
+    announcing = asyncio.create_task(announcer.run())
+    (process,) = await until(lambda: list_processes(redis, KEYS))
+    assert (process.kind, process.is_alive, process.name) == ("web", True, announcer.name)
+    assert process.started_at <= process.seen_at + 5_000_000
+    facts["spool"]["entries"] = 7
+
+    async def entries():
+        return (await list_processes(redis, KEYS))[0].facts["spool"]["entries"] == 7
+
+    await until(entries)
+    announcing.cancel()
+    await asyncio.gather(announcing, return_exceptions=True)
+    assert [key async for key in redis.scan_iter()] == []
+
+
+async def test_a_process_that_dies_is_known_by_its_name(redis, monkeypatch):
+    """Its record expires, its name says which kind it was."""
+    monkeypatch.setattr(announcements, "RECORD_LIFE", 1)
+    await announcements.announce(redis, KEYS, "worker@host-1-a", b"{}")
+    await until(lambda: _has_no(redis, KEYS.process("worker@host-1-a")))
+    (process,) = await list_processes(redis, KEYS)
+    assert (process.kind, process.is_alive, process.pid) == ("worker", False, 0)
+
+
+async def _has_no(redis, key):
+    return not await redis.exists(key)
+
+
+async def test_a_name_is_forgotten_after_its_life(redis, monkeypatch):
+    """Otherwise the list would grow with every crash."""
+    await redis.zadd(KEYS.processes(), {"worker@old": 1})
+    await announcements.announce(redis, KEYS, "web@new", b"{}")
+    assert [one.name for one in await announcements.list_announcements(redis, KEYS)] == ["web@new"]
+    assert 0 < await redis.pttl(KEYS.processes()) <= announcements.NAME_LIFE
+
+
+async def test_an_outage_of_redis_ends_no_announcer(redis, lines):
+    """It goes on, and announces again once Redis answers; nothing is logged, as others log the outage."""
+    away = connect("redis://127.0.0.1:1/0")
+    announcer = Announcer(away, KEYS, kind="worker")
+    announcing = asyncio.create_task(announcer.run())
+    asked = 0
+
+    async def is_asked_again():
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+        return asked > 20
+
+    await until(is_asked_again)
+    assert not announcing.done()
+    announcer._redis = redis
+    await until(lambda: list_processes(redis, KEYS))
+    announcing.cancel()
+    await asyncio.gather(announcing, return_exceptions=True)
+    await away.aclose()
+    assert lines() == []
+
+
+@pytest.mark.parametrize(
+    "record", [b"", b"\xff", b"[]", b"{", b'{"kind": 1, "pid": "x", "facts": [], "started_at": -1}']
+)
+async def test_a_record_of_nonsense_is_a_process_without_facts(redis, record):
+    """Anybody with access to Redis may overwrite it."""
+    await announcements.announce(redis, KEYS, "ai-agent@host-1-a", b"{}")
+    await redis.set(KEYS.process("ai-agent@host-1-a"), record, ex=60)
+    await redis.zadd(KEYS.processes(), {b"\xff": 5})
+    processes = await list_processes(redis, KEYS)
+    assert {process.kind for process in processes} == {"ai-agent", "\\xff"}
+    assert all(process.to_json()["facts"] == {} for process in processes)
