@@ -16,7 +16,7 @@ from router.core.printable import visible_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from router.console.pages import Page, Redirect, View
+    from router.console.pages import LiveEvent, Page, Redirect, View
 
 #: Seconds after which somebody may try again while Redis is away; a page does so by itself.
 RETRY_AFTER: Final = 5
@@ -54,7 +54,7 @@ class Answers:
         template = view.template or page.template
         if not template or wants_json(raw, caller):
             return _json(view.data, view.status)
-        return self._html(template, view.data, self._frame(raw, caller, page.title), view.status)
+        return self._html(template, view.data | view.extra, self._frame(raw, caller, page.title), view.status)
 
     def redirect(self, raw: web.Request, caller: Caller, redirect: Redirect) -> web.Response:
         """Return the way to another page, or for programs the data."""
@@ -62,11 +62,12 @@ class Answers:
             return _json(redirect.data, 200)
         return web.Response(status=303, headers={"Location": redirect.path})
 
-    def fragment(self, raw: web.Request, caller: Caller, page: Page, template: str, data: dict[str, Any]) -> str:
+    def fragment(self, raw: web.Request, caller: Caller, page: Page, event: LiveEvent) -> str:
         """Return the content of a server-sent event."""
         if wants_json(raw, caller):
-            return visible_json(orjson.dumps(data).decode())
-        return self._renderer.render(template, data, self._frame(raw, caller, page.title))
+            return visible_json(orjson.dumps(event.data).decode())
+        template = event.template or page.template
+        return self._renderer.render(template, event.data | event.extra, self._frame(raw, caller, page.title))
 
     def error(self, raw: web.Request, status: int, message: str, caller: Caller = NOBODY) -> web.Response:
         """Return an error; a page that Redis does not answer for renews itself until it does."""

@@ -50,8 +50,7 @@ async def _send(
     response: EventSourceResponse, request: ConsoleRequest, page: Page, live: Live, answers: Answers
 ) -> None:
     async for event in live.events:
-        template = event.template or page.template
-        text = answers.fragment(request.raw, request.caller, page, template, event.data)
+        text = answers.fragment(request.raw, request.caller, page, event)
         await response.send(text, id=event.event_id, event=event.name)
 
 

@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The content of a page; `data` can be written as JSON. `template` replaces that of the row."""
+    """The content of a page; `data` can be written as JSON. `template` replaces that of the row.
+
+    `extra` are further variables of the template, such as the form that was filled in; programs do not get them.
+    """
 
     data: dict[str, Any]
     status: int = 200
     template: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +48,14 @@ class Redirect:
 class LiveEvent:
     """One server-sent event: a page gets `template` rendered with `data`, a program `data` as JSON.
 
-    `template` replaces that of the row.
+    `template` replaces that of the row, `extra` are further variables of it.
     """
 
     data: dict[str, Any]
     name: str = "message"
     event_id: str | None = None
     template: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

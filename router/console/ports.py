@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from router.console.hub import Hub
+    from router.console.job_runner import JobRunner
+    from router.console.samples import StreamSamples
     from router.console.users import UsersFile
     from router.core.keys import Keys
     from router.process.apis import Apis
@@ -27,6 +29,8 @@ class ConsolePorts:
     keys: Keys
     apis: Apis
     hub: Hub
+    jobs: JobRunner
+    samples: StreamSamples
     audit: AuditLog
     sign_ins: SignIns
     users: UsersFile

@@ -12,7 +12,9 @@ from aiohttp import web
 
 from router.console.app import make_app
 from router.console.hub import Hub, running
+from router.console.job_runner import JobRunner
 from router.console.ports import ConsolePorts
+from router.console.samples import StreamSamples, sampling
 from router.console.users import UsersFile, users_path
 from router.core.errors import SettingsError
 from router.logs import log
@@ -21,6 +23,7 @@ from router.process.loop import Stop, fail
 from router.process.metrics_port import metrics_port
 from router.streams.client.connection import Redis, RedisError, connect
 from router.streams.store.audit import AuditLog
+from router.streams.store.jobs import JobStore
 from router.streams.store.partitions import WATCH_EVERY, keep_layout
 from router.streams.store.sign_ins import SignIns
 from router.tasks import PATIENCE
@@ -61,6 +64,8 @@ async def _serve_once(settings: Settings, stop: Stop) -> int | None:
         async with AsyncExitStack() as stack:
             ports = make_ports(settings, redis, apis)
             await stack.enter_async_context(running(ports.hub))
+            await stack.enter_async_context(sampling(ports.samples))
+            stack.push_async_callback(ports.jobs.close)
             runner = web.AppRunner(make_app(ports), access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
@@ -74,19 +79,25 @@ async def _serve_once(settings: Settings, stop: Stop) -> int | None:
 
 
 def make_ports(settings: Settings, redis: Redis, apis: Apis) -> ConsolePorts:
-    """Return the ports of a console; the hub is to be run."""
-    keys = settings.keys
+    """Return the ports of a console; the hub and the samples are to be run, the jobs to be closed."""
+    keys, audit = settings.keys, AuditLog(redis, settings.keys)
     return ConsolePorts(
         redis=redis,
         settings=settings,
         keys=keys,
         apis=apis,
         hub=Hub(redis, keys),
-        audit=AuditLog(redis, keys),
+        jobs=JobRunner(JobStore(redis, keys), audit, clock=_now),
+        samples=StreamSamples(redis, keys, clock=_now),
+        audit=audit,
         sign_ins=SignIns(redis, keys),
         users=UsersFile(users_path(settings), _report),
-        clock=lambda: time.time_ns() // 1000,
+        clock=_now,
     )
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
 
 
 def _report(problem: str) -> None:

@@ -267,6 +267,10 @@ class Keys:
         """Hash: failed attempts to sign in from an address or as a user, and the end of the pause; expires."""
         return self._key(0, "console-guesses", digest)
 
+    def job(self, name: str) -> str:
+        """Hash, string or sorted set: a bulk action of the console, or their list (streams.store.jobs); expires."""
+        return self._key(0, "job", name)
+
     def quarantine(self) -> str:
         """Stream: webhooks that the receiver refused; expires after the last one, like the keys below."""
         return f"{self.namespace}:quarantine"

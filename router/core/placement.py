@@ -40,6 +40,7 @@ PLACES: Final[dict[str, Place]] = {
     "desk": Place.FIRST,
     "process": Place.FIRST,
     "processes": Place.FIRST,
+    "job": Place.FIRST,
     "latest": Place.OWNER,
     "conversation": Place.OWNER,
     "journal": Place.OWNER,

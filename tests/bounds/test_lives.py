@@ -20,6 +20,8 @@ from router.streams.store import trim
 from router.streams.store.append import Appender, InboundFields
 from router.streams.store.commits import CLOSED_LIFE, JOURNAL_LIFE
 from router.streams.store.desk import Desk
+from router.streams.store.jobs import LIFE as JOB_LIFE
+from router.streams.store.jobs import Job, JobState, JobStore
 from router.streams.store.ledgers import Store
 from router.streams.store.parking import Parking, Waiting
 from router.streams.store.recent import LEASE, REST, Pace
@@ -65,6 +67,7 @@ LIVES = {
     "deaths": (DAY,),
     "effect": (7 * DAY,),
     "trim-cursor": (DAY,),
+    "job": (JOB_LIFE,),
     "progress": (NOTE_LIFE,),
     "quarantine": (14 * DAY,),
 }
@@ -143,6 +146,7 @@ async def write_rare_keys(deployment):
     await desk.arrive(AgentCard("dana", "Dana", 3), 10**15)
     await desk.settle(f"{ACCOUNT} one", 1, Wish(holder="dana"))
     await Timers(redis, keys, clock=lambda: 1).set(ACCOUNT, "two", 1, 10**15)
+    await JobStore(redis, keys).begin(Job("1", "dead-letters.drop", "dana", {}, 1, state=JobState.DONE))
     await note_progress(redis, stream.key, RESOLVER, every=0)
     await Mover(redis, keys, patience=0, say=lambda *_: None).move(keys.partitions)
     await redis.xadd(keys.moving(0, "inbound"), {"n": "1"})

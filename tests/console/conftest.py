@@ -1,16 +1,11 @@
 """A console in this process, on the shared server, and people and programs who use it."""
 
-import time
-
 import pytest
 
 from router.console.app import make_app
-from router.console.hub import Hub, running
-from router.console.ports import ConsolePorts
-from router.console.users import UsersFile
+from router.console.hub import running
+from router.console.serve import make_ports
 from router.process.apis import make_apis
-from router.streams.store.audit import AuditLog
-from router.streams.store.sign_ins import SignIns
 from tests.console.people import PEOPLE, Visitor, make_settings, users_text
 from tests.harness.serving import serving
 
@@ -28,18 +23,10 @@ def users_file(tmp_path):
 async def ports(redis, redis_url, users_file):
     """The ports of a console; `apis` reach nobody."""
     settings = make_settings(redis_url, ROUTER_CONSOLE_USERS=str(users_file))
-    keys, apis = settings.keys, make_apis(settings)
-    yield ConsolePorts(
-        redis=redis,
-        settings=settings,
-        keys=keys,
-        apis=apis,
-        hub=Hub(redis, keys),
-        audit=AuditLog(redis, keys),
-        sign_ins=SignIns(redis, keys),
-        users=UsersFile(users_file, lambda problem: None),
-        clock=lambda: time.time_ns() // 1000,
-    )
+    apis = make_apis(settings)
+    ports = make_ports(settings, redis, apis)
+    yield ports
+    await ports.jobs.close()
     await apis.close()
 
 

@@ -41,6 +41,7 @@ KEYS = Keys("acme")
         pytest.param(KEYS.commands(2), "acme:{2}:commands", id="commands"),
         pytest.param(KEYS.timers(2), "acme:{2}:timers", id="timers"),
         pytest.param(KEYS.desk("agents"), "acme:{0}:desk:agents", id="desk"),
+        pytest.param(KEYS.job("1"), "acme:{0}:job:1", id="job"),
         pytest.param(KEYS.quarantine(), "acme:quarantine", id="quarantine"),
         pytest.param(KEYS.quarantine_order("account"), "{acme:quarantine}:order:account", id="quarantine-order"),
         pytest.param(KEYS.quarantine_known(), "{acme:quarantine}:known", id="quarantine-known"),
