@@ -12,6 +12,7 @@ import zipfile
 import pytest
 
 from router import __version__
+from tests.harness.dev import FREE_PORTS
 from tests.support.accounts import ACCOUNT
 from tests.support.source import ROOT, SHIPPED
 from tests.support.waiting import scaled
@@ -111,7 +112,7 @@ def test_demo_runs_in_an_empty_folder(run, tmp_path):
     for name in ("router", "handlers"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('of another program')")
-    done = run("participant-router", "dev", "--once", "--port", "0", "--sandbox-port", "0")
+    done = run("participant-router", "dev", "--once", *FREE_PORTS)
     assert done.returncode == 0, done.stdout
     joined = [line for line in done.stdout.splitlines() if line.startswith("participant.joined")]
     assert len(joined) == 11, done.stdout

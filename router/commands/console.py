@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from router.commands.connected import connected
+from router.console.links import make_link
 from router.console.passwords import LONGEST, SHORTEST, make_hash
 from router.console.roles import Role
 from router.console.users import (
@@ -65,10 +66,8 @@ async def _make_link(name: str) -> int:
         path = users_path(settings)
         if name not in read_users(path).users:
             raise CommandFailedError(f"there is no user '{name}' in {path}: `console add-user` adds one")
-        token = secrets.token_urlsafe(32)
-        await SignIns(redis, settings.keys).add_link(token, name, LINK_LIFE)
         url = settings.console_url or f"http://{settings.console_host}:{settings.console_port}"
-        show(f"{url}/sign-in/link?token={token}", unmasked=True)
+        show(await make_link(SignIns(redis, settings.keys), url, name, LINK_LIFE), unmasked=True)
     return 0
 
 

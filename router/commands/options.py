@@ -57,6 +57,7 @@ def add_dev_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `dev`."""
     parser.add_argument("--port", type=int, help="port of the receiver (default: 8080, or a free one)")
     parser.add_argument("--sandbox-port", type=int, help="port of the sandbox (default: 8081, or a free one)")
+    parser.add_argument("--console-port", type=int, help="port of the console (default: 8082, or a free one)")
     parser.add_argument("--redis-url", help="use this server instead of REDIS_URL or an embedded one")
     parser.add_argument("--state-dir", type=Path, default=Path(".state"), help="folder for data, logs and dev.env")
     parser.add_argument("--no-demo", action="store_true", help="play no sample events")

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hmac
 import os
-import re
 import stat
 import tomllib
 from dataclasses import dataclass, field
@@ -36,8 +35,8 @@ if TYPE_CHECKING:
 
     from router.settings.model import Settings
 
-#: A name of a user or token: printable, without spaces at its ends.
-NAME: Final = re.compile(r"[^\W_](?:[\w .@+-]{0,62}[\w.])?")
+#: Characters of the longest name.
+LONGEST_NAME: Final = 128
 #: Permissions of others than the owner.
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
@@ -49,8 +48,8 @@ def digest_of(token: str) -> str:
 
 def check_name(name: str) -> str:
     """Return a name; raises ValueError if it is none."""
-    if not NAME.fullmatch(name):
-        raise ValueError("must be 1 to 64 letters, digits, spaces or any of _.@+-, and begin with a letter or digit")
+    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable() or name != name.strip():
+        raise ValueError(f"must have 1 to {LONGEST_NAME} printable characters, and no space at an end")
     return name
 
 
@@ -144,9 +143,7 @@ def write_users(path: Path, users: Users) -> None:
     """Write the file anew, readable by its owner only; comments in it are lost. Raises OSError."""
     records = [("user", one.model_dump(exclude_none=True)) for one in users.users.values()]
     records += [("token", one.model_dump()) for one in users.tokens]
-    text = _HEAD + "".join(
-        f"\n[[{table}]]\n" + "".join(f'{key} = "{text}"\n' for key, text in record.items()) for table, record in records
-    )
+    text = _HEAD + "".join(_table(name, record) for name, record in records)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -156,6 +153,16 @@ def write_users(path: Path, users: Users) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _table(name: str, record: dict[str, str]) -> str:
+    return f"\n[[{name}]]\n" + "".join(f"{key} = {_quoted(text)}\n" for key, text in record.items())
+
+
+def _quoted(text: str) -> str:
+    """Return a printable text as TOML."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 _HEAD: Final = "# Users and tokens of the console, written by `python -m router console add-user` and `add-token`.\n"

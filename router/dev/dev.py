@@ -13,7 +13,9 @@ import sys
 from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from router.console.users import users_path
 from router.core.errors import SettingsError
+from router.dev.console import make_dev_link, write_dev_users
 from router.dev.demo import Demo
 from router.dev.environment import DevOptions, make_environment, write_dev_env
 from router.dev.processes import StartError, find_handlers, start_all
@@ -41,6 +43,7 @@ async def run_dev(arguments: argparse.Namespace) -> int:
     options = DevOptions(
         port=arguments.port,
         sandbox_port=arguments.sandbox_port,
+        console_port=arguments.console_port,
         redis_url=arguments.redis_url,
         state_dir=arguments.state_dir,
         has_demo=not arguments.no_demo,
@@ -94,12 +97,16 @@ async def _run(options: DevOptions, stack: AsyncExitStack) -> int:
     stack.push_async_callback(redis.aclose)
     with suppress(RedisError, OSError):  # an outage is found by the processes
         await ensure_partitions(redis, settings.keys)  # once, before each process is refused
+    team = load_team(settings.config_dir)
+    write_dev_users(users_path(settings), environment["ROUTER_CONSOLE_TOKEN"], team.members)
     handlers = await find_handlers(environment)
     await start_all(options, supervisor, redis, environment, settings.keys, handlers)
     write_dev_env(options.state_dir / "dev.env", environment)
     show("", *_describe(environment, options))
+    with suppress(RedisError, OSError):
+        show(f"  console   {await make_dev_link(redis, settings.keys, settings.console_url or '')}", unmasked=True)
     logs = [options.state_dir / "log" / f"{name}.log" for name in ("worker", *(one.group for one in handlers))]
-    demo = Demo(environment, redis, settings.keys, team=load_team(settings.config_dir), logs=logs)
+    demo = Demo(environment, redis, settings.keys, team=team, logs=logs)
     return await _follow(options, supervisor, demo)
 
 

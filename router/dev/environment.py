@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 RECEIVER_PORT: Final = 8080
 SANDBOX_PORT: Final = 8081
+CONSOLE_PORT: Final = 8082
 GREETING: Final = "Hello! You have reached the AI agent of the demo. How can I help?"
 #: The relay URL in the answers to calls; nothing connects to it.
 RELAY: Final = "wss://agent.example.com/relay"
@@ -34,6 +35,7 @@ class DevOptions:
 
     port: int | None
     sandbox_port: int | None
+    console_port: int | None
     redis_url: str | None
     state_dir: Path
     has_demo: bool = True
@@ -45,7 +47,8 @@ def make_environment(options: DevOptions) -> dict[str, str]:
     old = read_dotenv(options.state_dir / "dev.env")
     (options.state_dir / "dev.env").unlink(missing_ok=True)  # it exists only while everything is up
     port = _choose_port(options.port, RECEIVER_PORT, "--port")
-    sandbox_port = _choose_port(options.sandbox_port, SANDBOX_PORT, "--sandbox-port", taken=port)
+    sandbox_port = _choose_port(options.sandbox_port, SANDBOX_PORT, "--sandbox-port", port)
+    console_port = _choose_port(options.console_port, CONSOLE_PORT, "--console-port", port, sandbox_port)
     url = f"http://127.0.0.1:{port}"
     return {
         "ROUTER_URL": url,
@@ -61,6 +64,9 @@ def make_environment(options: DevOptions) -> dict[str, str]:
         "ROUTER_PARTITIONS": own_environment().get("ROUTER_PARTITIONS", "1"),
         "ROUTER_ACCOUNTS_FILE": own_environment().get("ROUTER_ACCOUNTS_FILE", NO_FILE),  # the sandbox has one account
         "TWILIO_CLASSIC_SERVICE_SID": old.get("TWILIO_CLASSIC_SERVICE_SID") or f"IS{secrets.token_hex(16)}",
+        "ROUTER_CONSOLE_URL": f"http://127.0.0.1:{console_port}",
+        "ROUTER_CONSOLE_TOKEN": old.get("ROUTER_CONSOLE_TOKEN") or secrets.token_urlsafe(32),
+        "ROUTER_CONSOLE_USERS": str(options.state_dir.absolute() / "console-users.toml"),
         **_mail_key(options.state_dir / "mail-key.pem"),
     }
 
@@ -75,12 +81,12 @@ def _mail_key(path: Path) -> dict[str, str]:
     return {"ROUTER_EMAIL_PUBLIC_KEYS": public_text(key), "ROUTER_EMAIL_PRIVATE_KEY_FILE": str(path.absolute())}
 
 
-def _choose_port(wanted: int | None, default: int, option: str, *, taken: int = 0) -> int:
+def _choose_port(wanted: int | None, default: int, option: str, *taken: int) -> int:
     if wanted:
         if not is_free(wanted):
             raise SettingsError([f"{option}: port {wanted} is in use"])
         return wanted
-    return default if wanted is None and default != taken and is_free(default) else free_port()
+    return default if wanted is None and default not in taken and is_free(default) else free_port()
 
 
 def classic_switches(environment: dict[str, str]) -> list[str]:
@@ -95,6 +101,7 @@ def for_children(options: DevOptions) -> dict[str, str]:
     """Return the variables that the processes need besides those of dev.env."""
     variables = {
         "ROUTER_HOST": "127.0.0.1",
+        "ROUTER_CONSOLE_HOST": "127.0.0.1",
         "ROUTER_LOG_FORMAT": "json",
         "PYTHONUNBUFFERED": "1",
         "ROUTER_METRICS_PORT": "0",

@@ -58,12 +58,15 @@ async def start_all(
     modules = _MODULES | {handler.group: ("handlers", handler.name) for handler in handlers}
     for name, (module, argument) in modules.items():
         await supervisor.start(name, python_command(module, argument), children)
+    console_port = environment["ROUTER_CONSOLE_URL"].rpartition(":")[2]
+    await supervisor.start("console", python_command("router", "console", "--port", console_port), children)
     await _until_up("web", supervisor, lambda: is_up(f"{environment['ROUTER_URL']}/readyz"))
     for name, group, stream in (
         ("worker", RESOLVER, keys.inbound(0)),
         *((handler.group, handler.group, keys.participants(0, handler.target)) for handler in handlers),
     ):
         await _until_up(name, supervisor, lambda group=group, stream=stream: has_consumer(redis, keys, stream, group))
+    await _until_up("console", supervisor, lambda: is_up(f"{environment['ROUTER_CONSOLE_URL']}/healthz"))
 
 
 async def find_handlers(environment: dict[str, str]) -> list[HandlerProcess]:

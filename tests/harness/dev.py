@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+#: Options of `dev` for ports that nobody uses.
+FREE_PORTS = ("--port", "0", "--sandbox-port", "0", "--console-port", "0")
+
 
 def launch_dev(
     state: Path,
@@ -27,7 +30,7 @@ def launch_dev(
     **changes: str,
 ) -> subprocess.Popen[str]:
     """Start `dev` on free ports with its state in a folder, without any setting of this process."""
-    command = [sys.executable, "-m", module, "dev", "--state-dir", str(state), "--port", "0", "--sandbox-port", "0"]
+    command = [sys.executable, "-m", module, "dev", "--state-dir", str(state), *FREE_PORTS]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TWILIO_", "ROUTER_"))}
     inherited.pop("REDIS_URL", None)
     inherited["ROUTER_CONFIG_DIR"] = str(SHIPPED)
