@@ -10,7 +10,7 @@ EVENTS ?= 1000000
 # The tests start hundreds of processes. With PYTHONDONTWRITEBYTECODE set, each would compile all modules again.
 test bench soak chaos siege: export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run test install lint types bench soak chaos siege fuzz audit schemas shipped clean
+.PHONY: help run test install lint types bench soak chaos siege fuzz api audit schemas shipped clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ siege: $(VENV)/.development  ## keep something broken and show that others are s
 fuzz: $(VENV)/.fuzz  ## fuzz every parser, guided by coverage, SECONDS=60 each (ARGS='TARGET ...' for some)
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
+api: $(VENV)/.development $(VENV)-api/.api  ## compare the console's JSON with its OpenAPI document, by generated requests
+	$(BIN)/python -m tests.console.generated_requests $(VENV)-api/bin/st $(ARGS)
+
 audit: $(VENV)-audit/.audit  ## look for known vulnerabilities in the locked packages (status 2: the service did not answer)
 	@$(VENV)-audit/bin/python -m tests.audit
 
@@ -58,7 +61,7 @@ shipped:  ## copy config and Procfile to tests/shipped, which the tests read: af
 	cp config/voice/*.xml tests/shipped/voice
 
 clean:  ## remove the virtual environment and the state of `make run`
-	rm -rf $(VENV) $(VENV)-audit .state
+	rm -rf $(VENV) $(VENV)-api $(VENV)-audit .state
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("participant-router needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -78,6 +81,12 @@ $(VENV)/.development: $(VENV)/.runtime requirements-dev.lock
 $(VENV)/.fuzz: $(VENV)/.development requirements-fuzz.lock
 	@echo "installing from requirements-fuzz.lock (once)"
 	@$(PIP) install --require-hashes -r requirements-fuzz.lock
+	@touch $@
+
+$(VENV)-api/.api: requirements-api.lock
+	@echo "installing from requirements-api.lock into $(VENV)-api (once)"
+	@$(PYTHON) -m venv $(VENV)-api
+	@$(VENV)-api/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements-api.lock
 	@touch $@
 
 $(VENV)-audit/.audit: requirements-audit.lock

@@ -8,7 +8,12 @@ setup(
     packages=[*find_namespace_packages(include=["router*", "handlers*"]), "router.defaults"],
     package_dir={"router.defaults": "config"},
     package_data={
-        "router": ["py.typed", "streams/scripts/*.lua"],
+        "router": [
+            "py.typed",
+            "streams/scripts/*.lua",
+            "console/templates/**/*.html",
+            "console/static/**/*",
+        ],
         "router.defaults": ["*.toml", "voice/*.xml", "schemas/*.json"],
         "handlers": ["py.typed", "scripts/*.lua"],
     },
