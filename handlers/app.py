@@ -66,7 +66,9 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
 def make_consumer(name: str, row: HandlerRow, ports: Ports, handler: Handler) -> StreamConsumer:
     """Return the consumer that gives a handler the entries of its target."""
     settings, keys = ports.settings, ports.keys
-    consumption = Consumption(name, handler, Effects(ports.redis, keys, row.group, make_replication(settings)))
+    sealer = ports.store.sealer
+    effects = Effects(ports.redis, keys, row.group, make_replication(settings), sealer)
+    consumption = Consumption(name, handler, effects, sealer=sealer)
     for result in ("waiting", "failed"):
         metrics.expect("router_attempts", row.group, result)
     metrics.expect("router_consumed", name, GIVEN_UP)
@@ -113,7 +115,14 @@ def make_ports(settings: Settings) -> Ports:
     """Return the ports of a handler: Redis, the APIs, their clock; nothing is connected before it is used."""
     redis, clock = connect(settings.redis), RedisClock(settings.keys.inbound(0))
     replication = make_replication(settings)
-    store = Store(redis, settings.keys, marker_ttl=settings.marker_ttl, replication=replication, clock=clock)
+    store = Store(
+        redis,
+        settings.keys,
+        marker_ttl=settings.marker_ttl,
+        replication=replication,
+        sealer=settings.sealer,
+        clock=clock,
+    )
     return Ports(settings, settings.keys, redis, make_apis(settings), store, clock)
 
 

@@ -1,8 +1,8 @@
 """One entry in a handler: parsed, handled once, reported by one log line and one count.
 
-An entry that cannot be parsed is poison. One that was finished before (redelivered between its end and its
-acknowledgement, or replayed) is only acknowledged: result "repeated". One that has become a dead letter is
-reported too: result "given-up".
+An entry that cannot be parsed is poison. One that is sealed with a key that ROUTER_SEAL_KEYS does not have waits for
+the key. One that was finished before (redelivered between its end and its acknowledgement, or replayed) is only
+acknowledged: result "repeated". One that has become a dead letter is reported too: result "given-up".
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from router import metrics
 from router.agents.effects import NotYetError
 from router.core.addresses import mask
 from router.core.entries import Entry, ParticipantData, read_entry
+from router.core.sealing import NO_KEYS, SealedError, TamperedError
 from router.logs import describe_fully, log
 from router.streams.client.connection import RedisError
 from router.streams.delivery import Delivery, Done, Later, Poison, Verdict
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
 
     from handlers.handler import Handler
     from router.agents.effects import Effects
+    from router.core.sealing import Sealer
 
 
 #: The result of an entry that has become a dead letter.
 GIVEN_UP: Final = "given-up"
+#: Seconds of the first wait for the key of a sealed entry.
+SEALED: Final = 2.0
 
 
 def subject_of(delivery: Delivery) -> str:
@@ -74,11 +78,21 @@ def _describe(error: ValidationError) -> str:
 
 
 class Consumption:
-    """Handles the entries of one group; a StreamConsumer calls `attempt`. `clock` is in seconds."""
+    """Handles the entries of one group; a StreamConsumer calls `attempt`. `clock` is in seconds.
+
+    `sealer` opens what customers write, so that handlers have it in the clear.
+    """
 
     def __init__(
-        self, name: str, handler: Handler, effects: Effects, *, clock: Callable[[], float] = time.monotonic
+        self,
+        name: str,
+        handler: Handler,
+        effects: Effects,
+        *,
+        sealer: Sealer = NO_KEYS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._sealer = sealer
         self._name = name
         self._handler = handler
         self._effects = effects
@@ -88,15 +102,21 @@ class Consumption:
         """Handle one delivery."""
         started_at = self._clock()
         try:
-            entry = read_entry(delivery.fields.get(b"event", b""))
+            entry = self._read(delivery)
+            result = await self._handle(entry, delivery.stream.partition)
         except ValidationError as error:
             return Poison(f"not an entry: {_describe(error)}")
-        try:
-            result = await self._handle(entry, delivery.stream.partition)
+        except TamperedError as error:
+            return Poison(str(error))
+        except SealedError as error:  # of the entry, or of what an earlier attempt has kept
+            return Later(str(error), SEALED)
         except NotYetError as error:
             return Later(str(error), error.delay, is_unsure=True)
         self._report(entry, result, (self._clock() - started_at) * 1000)
         return Done()
+
+    def _read(self, delivery: Delivery) -> Entry:
+        return read_entry(delivery.fields.get(b"event", b""), self._sealer)
 
     async def _handle(self, entry: Entry, partition: int) -> HandlerResult:
         reaction = self._handler.reactions.get(entry.type)
@@ -115,11 +135,11 @@ class Consumption:
         if (react := self._handler.failing) is None:
             return
         try:
-            entry = read_entry(delivery.fields.get(b"event", b""))
+            entry = self._read(delivery)
             await react(entry, self._effects.of(delivery.stream.partition, entry.id), reason)
         except (RedisError, OSError):
             raise
-        except ValidationError:
+        except (ValidationError, TamperedError, SealedError):
             return
         except Exception as error:  # noqa: BLE001 - the entry becomes a dead letter all the same
             log("failing.failed", level="error", entry=delivery.entry_id, error=describe_fully(error))
@@ -129,8 +149,8 @@ class Consumption:
         started_at = self._clock()
         result = HandlerResult(GIVEN_UP, level="error")
         try:
-            entry = read_entry(delivery.fields.get(b"event", b""))
-        except ValidationError:
+            entry = self._read(delivery)
+        except (ValidationError, TamperedError, SealedError):
             metrics.count("router_consumed", self._name, GIVEN_UP)
             return
         if (react := self._handler.given_up) is not None:

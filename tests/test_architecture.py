@@ -22,6 +22,7 @@ PURE = {
 }
 #: Pure all the same: libraries that compute and do no I/O, where the standard library has nothing, and why.
 COMPUTING = {
+    "router/core/aes_gcm.py": ("cryptography", "AES-GCM"),
     "router/core/entries.py": ("orjson", "the JSON of every message's entry, at a fortieth of the time"),
     "router/core/signing/mail.py": ("cryptography", "ECDSA signatures"),
     "router/inbound/email/multipart.py": ("python_multipart", "the form that mail arrives in"),

@@ -29,12 +29,14 @@ from router import metrics
 from router.core.entries import SOURCE_PREFIX
 from router.core.errors import ApiError, RouterError, UnusableError, had_no_effect
 from router.core.routing.commands import Command, check_data, write_command
+from router.core.sealing import NO_KEYS, SealedKind
 from router.streams.client.scripts import NO_REPLICATION, Replication, confirm, load_script, run_confirmed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from router.core.keys import Keys
+    from router.core.sealing import Sealer
     from router.streams.client.connection import Redis
 
 #: Seconds for which the steps of an entry are stored (7 days).
@@ -45,6 +47,8 @@ ENTRY: Final = "entry"
 SETTLE: Final = 10.0
 #: Seconds after the step was begun in which the message may be sent: well before a successor stops waiting for it.
 SEND_WITHIN: Final = SETTLE / 2
+#: Begins the state of a step that is done: with its value in the clear, or sealed.
+_DONE: Final = frozenset({b"d", b"s"})
 #: Characters of the longest id of a command.
 _MAX_ID: Final = 255
 
@@ -123,7 +127,7 @@ class _Finished:
 
 
 class Effect:
-    """The steps of one entry of a group, in a partition."""
+    """The steps of one entry of a group, in a partition. With keys, `sealer` seals their values, which may be texts."""
 
     def __init__(
         self,
@@ -134,7 +138,9 @@ class Effect:
         group: str,
         entry_id: str,
         replication: Replication = NO_REPLICATION,
+        sealer: Sealer = NO_KEYS,
     ) -> None:
+        self._sealer = sealer
         self._redis = redis
         self._key = keys.effect(partition, group, entry_id)
         self._group = group
@@ -148,9 +154,9 @@ class Effect:
         return await self.value(ENTRY)
 
     async def value(self, step: str) -> str | None:
-        """Return the value of a step, None if it is not done."""
+        """Return the value of a step, None if it is not done. Raises SealedError."""
         state: Any = await self._redis.hget(self._key, step)
-        return state[1:].decode() if state and state[:1] == b"d" else None
+        return self._open(state) if state and state[:1] in _DONE else None
 
     async def is_begun(self, step: str) -> bool:
         """Return whether a step was begun, and may have had its effect."""
@@ -254,7 +260,7 @@ class Effect:
         subject = Command(kind, command_id, checked, known).subject
         stream = self._keys.commands(self._keys.partition_of(subject) if subject else 0)
         source = f"{SOURCE_PREFIX}{self._keys.namespace}/{self._group}"
-        fields: dict[Any, Any] = dict(write_command(kind, command_id, known, source=source))
+        fields: dict[Any, Any] = dict(write_command(kind, command_id, known, source=source, sealer=self._sealer))
 
         async def write(_: Doubt | None) -> str:
             await self._redis.xadd(stream, fields)
@@ -278,17 +284,33 @@ class Effect:
         if word == b"late":
             raise StaleEpochError("the conversation is in another epoch by now", begun_for=max(0, int(detail)) / 1000)
         if word == b"done":
-            return _Finished(str(detail, "utf-8"))
+            return _Finished(self._open(detail))
         return _FirstTry(detail) if word == b"new" else Doubt(max(0, int(detail)) / 1000)
 
     async def _finish(self, step: str, value: str) -> None:
-        await load_script("finish").run(self._redis, [self._key], [step, LIFE, value])
+        state = f"d{value}"
+        if self._sealer.has_keys and step != ENTRY:
+            state = f"s{self._sealer.seal_text(value, SealedKind.EFFECT)}"
+        await load_script("finish").run(self._redis, [self._key], [step, LIFE, state])
+
+    def _open(self, state: bytes) -> str:
+        """Return the value of a step that is done; raises SealedError, TamperedError."""
+        text = state[1:].decode()
+        return text if state[:1] == b"d" else self._sealer.open_text(text, SealedKind.EFFECT)
 
 
 class Effects:
     """The effects of one consumer group."""
 
-    def __init__(self, redis: Redis, keys: Keys, group: str, replication: Replication = NO_REPLICATION) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        group: str,
+        replication: Replication = NO_REPLICATION,
+        sealer: Sealer = NO_KEYS,
+    ) -> None:
+        self._sealer = sealer
         self._redis = redis
         self._keys = keys
         self._group = group
@@ -297,5 +319,11 @@ class Effects:
     def of(self, partition: int, entry_id: str) -> Effect:
         """Return the effect of an entry by its CloudEvents id, which is the same over redeliveries and replays."""
         return Effect(
-            self._redis, self._keys, partition, group=self._group, entry_id=entry_id, replication=self._replication
+            self._redis,
+            self._keys,
+            partition,
+            group=self._group,
+            entry_id=entry_id,
+            replication=self._replication,
+            sealer=self._sealer,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from router.core.sealing import SealedError
 from router.logs import describe_fully
 from router.process.terminal import CommandFailedError
 from router.settings.load import load
@@ -23,13 +24,16 @@ async def connected(require: Iterable[str] = ("redis_url",)) -> AsyncIterator[tu
     """Yield a client of REDIS_URL, and the settings.
 
     Raises SettingsError if one of `require` is not set, or if Redis has another number of partitions, and
-    CommandFailedError if Redis does not answer or refuses, also within the block.
+    CommandFailedError if Redis does not answer or refuses, also within the block, or if a key of ROUTER_SEAL_KEYS is
+    missing.
     """
     settings = load(require=require)
     redis = connect(settings.redis)
     try:
         await ensure_partitions(redis, settings.keys)
         yield redis, settings
+    except SealedError as error:
+        raise CommandFailedError(str(error)) from error
     except (RedisError, OSError) as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise  # about a file of ours

@@ -49,6 +49,8 @@ from router.core.handoff_models import (
     OfferMadeData,
     TurnData,
 )
+from router.core.sealed_texts import ENTRY, open_texts, seal_document
+from router.core.sealing import NO_KEYS, SealedKind
 from router.core.timestamps import to_text
 from router.core.values import value
 
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 
     from router.core.events import Cause, Person
     from router.core.resources import Participant
+    from router.core.sealing import Sealer
 
 __all__ = [
     "DATA_TYPES",
@@ -95,6 +98,7 @@ __all__ = [
     "draft_entry",
     "json_schema",
     "read_entry",
+    "sealed_fields",
     "show_address",
     "show_cause",
     "show_customer",
@@ -153,6 +157,12 @@ class Draft:
         return {"type": self.type, "id": self.id, "event": orjson.dumps(self.document).decode()}
 
 
+def sealed_fields(draft: Draft, sealer: Sealer) -> dict[str, str]:
+    """Return the three fields of the stream entry as `Draft.to_fields` does, with what the customer wrote sealed."""
+    document = seal_document(draft.document, ENTRY, sealer, SealedKind.ENTRY)
+    return {"type": draft.type, "id": draft.id, "event": orjson.dumps(document).decode()}
+
+
 def draft_entry(
     kind: str, data: dict[str, Any], *, namespace: str, subject: str, distinction: str, occurred_at: int
 ) -> Draft:
@@ -178,14 +188,16 @@ def draft_entry(
     return Draft(entry_id, kind, data["target"], subject, document)
 
 
-def read_entry(event: str | bytes) -> Entry:
+def read_entry(event: str | bytes, sealer: Sealer = NO_KEYS) -> Entry:
     """Parse a stream entry's `event` field; the data becomes the model of its type, or EntryData for an unknown type.
 
-    Raises pydantic.ValidationError for any other document.
+    Raises pydantic.ValidationError for any other document, and SealedError or TamperedError for one that `sealer`
+    does not open.
     """
     entry = _RawEntry.model_validate_json(event)
+    data = entry.data if entry.sealed is None else open_texts(entry.sealed, entry.data, sealer, SealedKind.ENTRY)
     model = DATA_TYPES.get(entry.type, EntryData)
-    return Entry(**(dict(entry) | {"data": model.model_validate(entry.data)}))
+    return Entry(**(dict(entry) | {"data": model.model_validate(data)}))
 
 
 class _RawEntry(Model):
@@ -196,6 +208,7 @@ class _RawEntry(Model):
     subject: str
     time: str
     data: dict[str, Any]
+    sealed: str | None = None
 
 
 def show_cause(cause: Cause) -> dict[str, str | None]:

@@ -10,7 +10,9 @@
     ├── NotDurableError          us: nothing durable can take the event now (503, retry later)
     ├── FieldNotReadError        us, inside the worker: read the ledger again with one more field (core.ledger)
     ├── OtherFormatError         a process of another release: it reads this version of the data (core.formats)
+    │   └── SealedError          the operator: ROUTER_SEAL_KEYS lacks a key; the event waits (core.sealing)
     ├── UnusableError            nobody: an authentic event that can never become an entry (poison)
+    │   └── TamperedError        somebody has changed a sealed value (core.sealing)
     ├── QueryError               who asks for a story: the query is empty, or would match everything
     └── ApiError                 the Conversations API's answer, by HTTP status
         ├── RequestError 4xx     NotFoundError 404 410   ConflictError 409

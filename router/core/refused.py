@@ -21,9 +21,12 @@ from router.core.errors import (
     UnreadableError,
     WrongTypeError,
 )
+from router.core.sealing import SealedError, SealedKind, TamperedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from router.core.sealing import Sealer
 
 #: The reasons for a refusal. Each has its own bounds, so that junk of one reason cannot displace another's webhooks.
 REASONS: Final = tuple(
@@ -126,6 +129,31 @@ class Refused:
             "body": self.body,
             "is_whole": b"1" if self.is_whole else b"0",
         }
+
+
+#: The fields that are sealed, and the field that says so.
+_SEALED_FIELDS: Final = ("detail", "path", "headers", "body")
+_IS_SEALED: Final = "sealed"
+
+
+def seal_fields(fields: dict[str, bytes], sealer: Sealer) -> dict[str, bytes]:
+    """Return the fields of a stream entry with what came from outside sealed, if there are keys."""
+    if not sealer.has_keys:
+        return fields
+    sealed = {name: sealer.seal_body(fields[name], SealedKind.QUARANTINE) for name in _SEALED_FIELDS}
+    return fields | sealed | {_IS_SEALED: b"1"}
+
+
+def open_fields(fields: Mapping[bytes, bytes], sealer: Sealer) -> tuple[Mapping[bytes, bytes], str]:
+    """Return the fields of a stream entry in the clear, and why they cannot be opened; then they are left out."""
+    if _IS_SEALED.encode() not in fields:  # a body from outside may begin like a sealed one
+        return fields, ""
+    sealed = {name.encode(): fields.get(name.encode(), b"") for name in _SEALED_FIELDS}
+    try:
+        opened = {name: sealer.open_body(value, SealedKind.QUARANTINE) for name, value in sealed.items()}
+    except (SealedError, TamperedError) as error:
+        return {**fields, **dict.fromkeys(sealed, b""), b"is_whole": b"0"}, str(error)
+    return {**fields, **opened}, ""
 
 
 def shown_headers(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:

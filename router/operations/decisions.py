@@ -78,7 +78,7 @@ async def read_decisions(
     `on_page` is called with the number of pages of conversations that were searched so far. Raises SettingsError if
     roster.toml or routing.toml has mistakes.
     """
-    store = Store(redis, settings.keys, marker_ttl=settings.marker_ttl)
+    store = Store(redis, settings.keys, marker_ttl=settings.marker_ttl, sealer=settings.sealer)
     ledger = await _find_at_once(redis, store, settings, name) or await _search(redis, store, settings, name, on_page)
     if ledger is None:
         return None

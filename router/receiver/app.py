@@ -116,8 +116,11 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     authenticators, misrouted = make_authenticators(
         settings, responders=responders, shadow=settings.shadow, clock=clock.seconds
     )
-    quarantine = Quarantine(app[REDIS], settings.keys, settings.quarantine_bounds)
-    ingest = Ingest(appender=appender, authenticators=authenticators, quarantine=quarantine, spool=spool, clock=clock)
+    sealer = settings.sealer
+    quarantine = Quarantine(app[REDIS], settings.keys, settings.quarantine_bounds, sealer=sealer)
+    ingest = Ingest(
+        appender=appender, authenticators=authenticators, quarantine=quarantine, spool=spool, sealer=sealer, clock=clock
+    )
     app[WEBHOOK_HANDLERS] = {source.path: _handler(ingest, source, app[STOPPING]) for source in SOURCES.values()}
     for path, handle in app[WEBHOOK_HANDLERS].items():
         app.router.add_post(path, handle)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from router import metrics
 from router.core.errors import AccountError, NotDurableError, WebhookError
-from router.core.events import SourceName
+from router.core.events import SharedBody, SourceName
 from router.core.printable import masked, masked_key
+from router.core.sealing import NO_KEYS, SealedKind
 from router.core.signing.twilio import base_urls
 from router.inbound.sources import SOURCES
 from router.logs import describe, log_soon
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from router.core.sealing import Sealer
     from router.inbound.sources import Source
     from router.inbound.webhook import Piece
     from router.receiver.authentication import Responder
@@ -74,6 +77,7 @@ class Ingest:
     """Handles the webhooks of all sources; `authenticators` has one for each.
 
     Refused webhooks go to the `quarantine`, and events that Redis cannot take to the `spool`; both are optional.
+    `sealer` seals the bodies, if it has keys.
     `clock` gives microseconds since 1970: the time of Redis, so that the times of all receivers can be compared.
     """
 
@@ -84,8 +88,10 @@ class Ingest:
         authenticators: Mapping[SourceName, Authenticator],
         quarantine: Quarantine | None = None,
         spool: Spool | None = None,
+        sealer: Sealer = NO_KEYS,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
+        self._to_fields = fields_maker(sealer)
         self._spool = spool
         self._appender = appender
         self._authenticators = authenticators
@@ -151,7 +157,7 @@ class Ingest:
 
     async def _append(self, piece: Piece, source: Source, received_at: int) -> str:
         """Return the result of one event once it is in Redis or, while Redis cannot take it, in the spool."""
-        fields, spool = to_fields(piece, source, received_at), self._spool
+        fields, spool = self._to_fields(piece, source, received_at), self._spool
         if spool is not None and spool.is_active and not await spool.can_bypass():
             try:
                 return await _put(spool, fields)
@@ -185,3 +191,28 @@ def to_fields(piece: Piece, source: Source, received_at: int, replayed_at: str =
         replayed_at=replayed_at,
         shared=piece.shared,
     )
+
+
+class SealedFields:
+    """Makes inbound entries as `to_fields` does, with sealed bodies. The body that events share is sealed once."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+        self._last: tuple[SharedBody, SharedBody] | None = None  # the events of one webhook come one after another
+
+    def __call__(self, piece: Piece, source: Source, received_at: int, replayed_at: str = "") -> InboundFields:
+        """Return the inbound entry of one event."""
+        fields = to_fields(piece, source, received_at, replayed_at)
+        body = self._sealer.seal_body(fields.body, SealedKind.INBOUND)
+        return replace(fields, body=body, shared=piece.shared and self._share(piece.shared))
+
+    def _share(self, shared: SharedBody) -> SharedBody:
+        if self._last is None or self._last[0] is not shared:
+            data = self._sealer.seal_body(shared.data, SealedKind.SHARED)
+            self._last = (shared, SharedBody(shared.name, data))
+        return self._last[1]
+
+
+def fields_maker(sealer: Sealer) -> Callable[..., InboundFields]:
+    """Return what makes inbound entries: SealedFields if there are keys, and `to_fields`, for nothing, otherwise."""
+    return SealedFields(sealer) if sealer.has_keys else to_fields

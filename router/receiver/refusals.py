@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from router import metrics
 from router.core.refused import Bounds, Refused, shown_headers
+from router.core.sealing import NO_KEYS
 from router.logs import log
 from router.receiver.requests import raw_path_of
 from router.streams.client.connection import Redis, RedisError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from router.core.errors import WebhookError
     from router.core.keys import Keys
+    from router.core.sealing import Sealer
     from router.inbound.sources import Source
     from router.receiver.authentication import RefusalContext
 
@@ -86,8 +88,15 @@ class Quarantine:
     """Writes refused webhooks in the background; one per process and event loop. `clock` gives seconds."""
 
     def __init__(
-        self, redis: Redis, keys: Keys, bounds: Bounds, *, clock: Callable[[], float] = time.monotonic
+        self,
+        redis: Redis,
+        keys: Keys,
+        bounds: Bounds,
+        *,
+        sealer: Sealer = NO_KEYS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._sealer = sealer
         self._redis = redis
         self._keys = keys
         self._bounds = bounds
@@ -128,7 +137,7 @@ class Quarantine:
             while self._waiting:
                 refused = self._waiting[0]
                 async with asyncio.timeout(WRITE_TIMEOUT):
-                    entry_id = await keep(self._redis, self._keys, refused, self._bounds)
+                    entry_id = await keep(self._redis, self._keys, refused, self._bounds, self._sealer)
                 metrics.count("router_quarantined", refused.reason, "kept" if entry_id else "repeat")
                 self._size -= self._waiting.popleft().size
         except (RedisError, OSError) as error:  # a TimeoutError is an OSError

@@ -22,7 +22,7 @@ from router.core.timestamps import to_text
 from router.inbound.sources import SOURCES
 from router.process.apis import make_replication
 from router.receiver.authentication import RefusalContext
-from router.receiver.ingest import make_authenticators, to_fields
+from router.receiver.ingest import fields_maker, make_authenticators
 from router.receiver.requests import RawRequest
 from router.streams.store.append import Appender
 from router.streams.store.quarantine import Kept, remove
@@ -54,6 +54,7 @@ class QuarantineReplay:
         self._keys = settings.keys
         self._authenticators, self._misrouted = make_authenticators(settings)
         self._clock = clock
+        self._to_fields = fields_maker(settings.sealer)
         self._appender = Appender(redis, settings.keys, replication=make_replication(settings))
 
     async def replay(self, kept: Kept, *, is_trusted: bool = False) -> ReplayOutcome:
@@ -87,6 +88,8 @@ class QuarantineReplay:
         source = next((one for one in SOURCES.values() if one.name == refused.source), None)
         if source is None:
             raise UnreadableError(f"there is no event source {refused.source[:32]}")
+        if kept.problem:
+            raise UnreadableError(kept.problem)
         if not refused.is_whole:
             raise UnreadableError("its body was not kept")
         raw = RawRequest(refused.raw_path, CIMultiDict(refused.headers), refused.body)
@@ -97,7 +100,7 @@ class QuarantineReplay:
         """Return the number of its events and of the new ones among them; raises WebhookError, NotDurableError."""
         source, accepted = await self._check(kept, is_trusted=is_trusted)
         replayed_at = to_text(self._clock())
-        fields = [to_fields(piece, source, kept.refused.received_at, replayed_at) for piece in accepted.pieces]
+        fields = [self._to_fields(piece, source, kept.refused.received_at, replayed_at) for piece in accepted.pieces]
         new = sum([await self._appender.append(one) for one in fields])
         if accepted.note is not None:
             raise AccountError(accepted.note)

@@ -6,6 +6,8 @@ printed.
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -16,6 +18,7 @@ from router.core.events import SourceName
 from router.core.ids import SID_DIGITS
 from router.core.keys import Keys
 from router.core.refused import Bounds
+from router.core.sealing import NO_KEYS, NONCE_BYTES, Sealer
 from router.settings.accounts_file import ACCOUNTS_FILE
 from router.settings.values import (
     check_api_url,
@@ -23,8 +26,10 @@ from router.settings.values import (
     check_networks,
     check_public_keys,
     check_redis_url,
+    check_seal_keys,
     check_shadow,
     check_url,
+    read_seal_key,
     show,
     split_list,
     split_pairs,
@@ -76,6 +81,7 @@ class Settings(BaseModel):
     quarantine_max: int = Field(default=1000, ge=0, le=1_000_000)
     quarantine_max_bytes: int = Field(default=16 * 1_048_576, ge=1024, le=4096 * 1_048_576)
     quarantine_ttl: int = Field(default=14 * 86_400, ge=60)
+    seal_keys: Annotated[tuple[SecretStr, ...], BeforeValidator(split_list), AfterValidator(check_seal_keys)] = ()
     spool_dir: str = Field(default=".state/spool", min_length=1)
     spool_max_bytes: int = Field(default=256 * 1_048_576, ge=0)
     namespace: str = Field(default="router", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
@@ -178,6 +184,16 @@ class Settings(BaseModel):
         """How mails are authenticated: `signature`, `credentials`, either of them, or `off` (none is accepted)."""
         ways = {"signature": self.email_public_keys, "credentials": self.email_credentials}
         return " or ".join(name for name, values in ways.items() if values) or "off"
+
+    @property
+    def sealer(self) -> Sealer:
+        """Seals what rests in Redis and on disk with the seal keys; without keys it opens only what is not sealed."""
+        if not self.seal_keys:
+            return NO_KEYS
+        from router.core.aes_gcm import make_sealer  # noqa: PLC0415 - a slow import that few deployments need
+
+        keys = [read_seal_key(key.get_secret_value()) for key in self.seal_keys]
+        return make_sealer(keys, partial(os.urandom, NONCE_BYTES))
 
     @property
     def quarantine_bounds(self) -> Bounds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from ipaddress import ip_network
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -12,13 +13,22 @@ from router.core.accounts import parse_shared_keys, parse_tokens
 from router.core.addresses import mask
 from router.core.errors import SettingsError
 from router.core.events import SourceName
+from router.core.sealing import KEY_BYTES
 from router.streams.client.url import parse_redis_url
 
 #: Settings that are shown without user, password and query.
 _URLS: Final = frozenset({"redis_url", "public_base_url", "twilio_conversations_url", "voice_relay_url", "console_url"})
 #: Settings that are never shown, and read from the environment only.
 SECRET: Final = frozenset(
-    {"twilio_auth_token", "twilio_api_key", "twilio_api_secret", "shared_keys", "email_credentials", "redis_url"}
+    {
+        "twilio_auth_token",
+        "twilio_api_key",
+        "twilio_api_secret",
+        "shared_keys",
+        "email_credentials",
+        "seal_keys",
+        "redis_url",
+    }
 )
 
 
@@ -110,3 +120,30 @@ def check_credentials(credentials: tuple[SecretStr, ...]) -> tuple[SecretStr, ..
     ):
         raise ValueError("must be a comma-separated list of user:password")
     return credentials
+
+
+def read_seal_key(key: str) -> bytes:
+    """Return the bytes of a key in base64, of either alphabet; raises ValueError for anything else."""
+    try:
+        return b64decode(key.replace("-", "+").replace("_", "/"), validate=True)
+    except ValueError as error:
+        raise ValueError("is not base64") from error
+
+
+def check_seal_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    """Return the keys; raises ValueError naming by position those that are not 32 bytes in base64, or come twice."""
+    problems, known = [], set[bytes]()
+    for number, key in enumerate(keys, 1):
+        try:
+            found = read_seal_key(key.get_secret_value())
+        except ValueError as error:
+            problems.append(f"key {number} {error}")
+            continue
+        if len(found) != KEY_BYTES:
+            problems.append(f"key {number} has {len(found)} bytes instead of {KEY_BYTES}")
+        elif found in known:
+            problems.append(f"key {number} comes twice")
+        known.add(found)
+    if problems:
+        raise ValueError("; ".join(problems) + " (`openssl rand -base64 32` makes a key)")
+    return keys

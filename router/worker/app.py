@@ -110,7 +110,13 @@ def make_store(
     redis = redis if replication.replicas else make_gathering_client(redis)  # with replicas each commit waits for them
     kind = TurnStore if has_turns else Store
     return kind(
-        redis, settings.keys, marker_ttl=settings.marker_ttl, recent=recent, replication=replication, clock=clock
+        redis,
+        settings.keys,
+        marker_ttl=settings.marker_ttl,
+        recent=recent,
+        replication=replication,
+        sealer=settings.sealer,
+        clock=clock,
     )
 
 

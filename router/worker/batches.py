@@ -15,7 +15,7 @@ from router.core.formats import OtherFormatError
 from router.core.ledger.fields import FieldNotReadError
 from router.streams.store.ledgers import LedgerQuery
 from router.worker.closings import Closings
-from router.worker.work import begin, subject_of
+from router.worker.work import begin, inbound_reader, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -47,6 +47,7 @@ class BatchPath:
         unconfirmed: Unconfirmed,
     ) -> None:
         self._store = store
+        self._read = inbound_reader(store.sealer)
         self._closings = Closings(store, rules)
         self._accounts = accounts
         self._rules = rules
@@ -89,7 +90,7 @@ class BatchPath:
                 behind.add(subject)
                 continue
             try:
-                work = begin(self._rules, self._accounts, delivery, bodies)
+                work = begin(self._rules, self._accounts, delivery, bodies, self._read)
             except RouterError:  # the single path turns it into a dead letter
                 behind.add(subject)
                 continue

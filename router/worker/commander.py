@@ -15,9 +15,18 @@ from router.core.formats import OtherFormatError
 from router.core.keys import Target
 from router.core.printable import masked_key
 from router.core.routing.command_inputs import input_of
-from router.core.routing.commands import Finish, OfferCommand, PresenceCommand, RequestHandoff, Say, read_command
+from router.core.routing.commands import (
+    Finish,
+    OfferCommand,
+    PresenceCommand,
+    RequestHandoff,
+    Say,
+    read_closed,
+    read_command,
+)
 from router.core.routing.holding import Why
 from router.core.routing.wishes import card_of
+from router.core.sealing import NO_KEYS, SealedError
 from router.logs import log
 from router.streams.delivery import Done, Later, Poison
 from router.worker.floor import RacesLostError
@@ -31,6 +40,7 @@ if TYPE_CHECKING:
     from router.core.routing.holding import Holding
     from router.core.routing.inputs import Input
     from router.core.routing.team import Team
+    from router.core.sealing import Sealer
     from router.streams.client.connection import Redis
     from router.streams.delivery import Delivery, Verdict
     from router.streams.store.desk import Desk
@@ -66,7 +76,9 @@ class Commander:
         close: Action,
         is_begun: Callable[[Command], Awaitable[bool]],
         wake: Callable[[], None],
+        sealer: Sealer = NO_KEYS,
     ) -> None:
+        self._sealer = sealer
         self._redis = redis
         self._keys = keys
         self._floor = floor
@@ -81,14 +93,14 @@ class Commander:
     async def attempt(self, delivery: Delivery) -> Verdict:
         """Apply one command; on Done it is applied, passed on, or refused with an answer."""
         try:
-            command = read_command(delivery.fields)
+            command = read_command(delivery.fields, self._sealer)
             verdict = await self._take(command, delivery)
         except UnusableError as error:
             return Poison(str(error))
         except RacesLostError as error:
             return Later(str(error), _STEP_BACK)
         except OtherFormatError as error:
-            return Later(str(error), _OTHER_RELEASE, is_usual=True)
+            return Later(str(error), _OTHER_RELEASE, is_usual=not isinstance(error, SealedError))
         return verdict
 
     async def _take(self, command: Command, delivery: Delivery) -> Verdict:
@@ -194,7 +206,7 @@ def _time_of(delivery: Delivery) -> int:
 def command_subject(delivery: Delivery) -> str:
     """Return the subject within which commands keep their order; never raises."""
     try:
-        command = read_command(delivery.fields)
+        command = read_closed(delivery.fields)
     except UnusableError:
         return delivery.entry_id
     data: Any = command.data

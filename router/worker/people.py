@@ -174,7 +174,7 @@ def make_people(settings: Settings, redis: Redis, *, store: Store, apis: Apis, c
     gathering = make_gathering_client(redis)
     desk = Desk(gathering, keys, clock=clock.milliseconds)
     timers = Timers(gathering, keys, clock=clock.milliseconds)
-    effects = Effects(redis, keys, COMMANDER, make_replication(settings))
+    effects = Effects(redis, keys, COMMANDER, make_replication(settings), store.sealer)
     people = PersonActions(
         apis=apis, joiners=Joiners(apis, store), api_ahead=lambda account_id: apis.ahead_of(account_id, clock)
     )
@@ -193,6 +193,7 @@ def make_people(settings: Settings, redis: Redis, *, store: Store, apis: Apis, c
         close=actions.close,
         is_begun=actions.is_begun,
         wake=loop.wake,
+        sealer=store.sealer,
     )
     for kind in COMMANDS:
         metrics.expect("router_commands", kind, "done")

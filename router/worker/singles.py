@@ -26,7 +26,7 @@ from router.worker.closings import Closings
 from router.worker.ledgers import read_and_apply
 from router.worker.requests import drive, fetch_conversation
 from router.worker.verdicts import Patience, after_failed_read, to_verdict
-from router.worker.work import begin, report
+from router.worker.work import begin, inbound_reader, report, require_open
 
 if TYPE_CHECKING:
     from router.core.judging.routes import Route
@@ -82,6 +82,7 @@ class SinglePath:
         unconfirmed: Unconfirmed,
     ) -> None:
         self._store = store
+        self._read = inbound_reader(store.sealer)
         self._closings = Closings(store, rules)
         self._apis = apis
         self._accounts = accounts
@@ -95,7 +96,8 @@ class SinglePath:
     async def attempt(self, delivery: Delivery) -> Verdict:
         """Settle one event; on Done, its entries are committed and its log line is written.
 
-        An event that needs data of another release waits until a process of that release takes it.
+        An event that needs data of another release waits until a process of that release takes it, and one that is
+        sealed until ROUTER_SEAL_KEYS has the key.
         """
         try:
             return await self._attempt(delivery)
@@ -115,10 +117,11 @@ class SinglePath:
             return Later(reason, TURN, is_usual=True, is_queued=True, longest=SOON)
         bodies = await self._store.shared_bodies.read([delivery])
         try:
-            work = begin(self._rules, self._accounts, delivery, bodies)
+            work = begin(self._rules, self._accounts, delivery, bodies, self._read)
         except OtherFormatError:
             raise
         except RouterError as error:
+            require_open(delivery, bodies)
             return Poison(describe_fully(error))
         is_fresh = work.kind.needs_fresh_account or self._rules.is_doubtful(work, self._accounts.state(work.account_id))
         await self._accounts.know([work.account_id], is_fresh=is_fresh)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from router import metrics
@@ -13,18 +15,23 @@ from router.core.judging.kinds import KINDS
 from router.core.judging.summary import summarize
 from router.core.judging.work import Work
 from router.core.printable import masked_key
+from router.core.sealing import NO_KEYS, SealedKind
 from router.inbound.sources import normalize
 from router.logs import log
+from router.streams.delivery import Delivery
 from router.streams.store.repeats import GONE
 from router.streams.store.shared_bodies import SHARED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from router.core.judging.rules import EventRules
     from router.core.judging.work import AnyWork
-    from router.streams.delivery import Delivery
+    from router.core.sealing import Sealer
     from router.worker.account_cache import AccountCache
+
+#: Makes an inbound entry of a delivery and the shared bodies of its batch.
+InboundReader = Callable[[Delivery, Mapping[bytes, bytes]], InboundEntry]
 
 #: The most digits of a time in µs that is still a valid date.
 _LONGEST_TIME: Final = 17
@@ -44,19 +51,44 @@ class DeliveredWork(Work[Any]):
 
 
 def begin(
-    rules: EventRules, accounts: AccountCache, delivery: Delivery, bodies: Mapping[bytes, bytes]
+    rules: EventRules,
+    accounts: AccountCache,
+    delivery: Delivery,
+    bodies: Mapping[bytes, bytes],
+    read: InboundReader,
 ) -> DeliveredWork:
-    """Read and normalize a delivery; `bodies` are the shared ones, by name.
+    """Read (`inbound_reader`) and normalize a delivery; `bodies` are the shared ones, by name.
 
-    Raises UnreadableError or UnusableError if that can never succeed, OtherFormatError if another release wrote it.
+    Raises UnreadableError or UnusableError if that can never succeed, OtherFormatError if another release wrote it, or
+    if it is sealed with a key that is missing.
     """
-    entry = read_inbound(delivery, bodies)
+    entry = read(delivery, bodies)
     event = normalize(entry)
     kind = KINDS[type(event)]
     work = DeliveredWork(entry, event, kind, rules.clock(), entry.account_id, delivery=delivery)
     if kind.decide is not None:
         rules.decide(work, accounts.state(work.account_id))
     return work
+
+
+def inbound_reader(sealer: Sealer) -> InboundReader:
+    """Return what reads inbound entries: it opens sealed bodies if there are keys, and costs nothing otherwise.
+
+    Without keys a sealed body is read as it is, and cannot be normalized; see `require_open`.
+    """
+    return partial(_open_inbound, sealer) if sealer.has_keys else read_inbound
+
+
+def _open_inbound(sealer: Sealer, delivery: Delivery, bodies: Mapping[bytes, bytes]) -> InboundEntry:
+    entry, shared = read_inbound(delivery, bodies), None
+    if entry.shared is not None:
+        shared = sealer.open_body(entry.shared, SealedKind.SHARED)
+    return replace(entry, body=sealer.open_body(entry.body, SealedKind.INBOUND), shared=shared)
+
+
+def require_open(delivery: Delivery, bodies: Mapping[bytes, bytes]) -> None:
+    """Raise SealedError if a delivery that could not be read is sealed, and this process has no keys."""
+    _open_inbound(NO_KEYS, delivery, bodies)
 
 
 class BatchMisses:

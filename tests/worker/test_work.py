@@ -5,10 +5,11 @@ import pytest
 from router.core.errors import RouterError, UnreadableError
 from router.core.judging.context import AccountRules
 from router.core.judging.rules import EventRules
+from router.core.sealing import NO_KEYS
 from router.settings.policy_file import read_policy
 from router.streams.delivery import Delivery, StreamRef
 from router.worker.account_cache import AccountCache
-from router.worker.work import begin, read_inbound, subject_of
+from router.worker.work import begin, inbound_reader, read_inbound, subject_of
 from tests.support.policies import PLAIN
 from tests.worker.test_account_cache import FakeStore
 
@@ -35,7 +36,7 @@ def test_an_unreadable_entry_is_refused(fields):
     rules = EventRules({}, AccountRules(read_policy(PLAIN)), clock=lambda: 0)
     accounts = AccountCache(FakeStore(), always_own=frozenset(), clock=lambda: 0)
     with pytest.raises(RouterError) as caught:
-        begin(rules, accounts, make_delivery(fields), {})
+        begin(rules, accounts, make_delivery(fields), {}, inbound_reader(NO_KEYS))
     assert isinstance(caught.value, UnreadableError)
 
 

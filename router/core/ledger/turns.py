@@ -18,14 +18,19 @@ from router.core.ledger.fields import FieldNotReadError
 from router.core.ledger.ledger import Ledger
 from router.core.ledger.marker import BURST_FIELD, TURN_FIELD
 from router.core.resources import ConversationStatus
+from router.core.sealed_texts import ENTRY, SEALED, open_texts, seal_document
+from router.core.sealing import NO_KEYS, SealedKind
 from router.core.timestamps import to_microseconds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from router.core.entries import Draft
     from router.core.events import Cause, Version
     from router.core.ledger.marker import Claim, Outcome
     from router.core.policy import Burst, Decision
     from router.core.resources import Conversation
+    from router.core.sealing import Sealer
 
 #: A turn with so many communications, or so many bytes of their entries, is ready at once.
 MAX_COMMUNICATIONS: Final = 50
@@ -62,9 +67,32 @@ def read_burst(text: str | None) -> BurstTimes:
     return BurstTimes(int(quiet), int(most))
 
 
-def show_heard(draft: Draft, now: int) -> str:
-    """Return the line of a communication that is committed at `now` (ms)."""
-    return f"{now} {draft.to_fields()['event']}\n"
+def show_heard(event: str, now: int) -> str:
+    """Return the line of a communication that is committed at `now` (ms); `event` is the field of its entry."""
+    return f"{now} {event}\n"
+
+
+def seal_turn(text: str, sealer: Sealer) -> str:
+    """Return the field `turn` with its documents sealed, as the commit appends them."""
+    return _each_document(text, lambda document: seal_document(document, ENTRY, sealer, SealedKind.ENTRY))
+
+
+def open_turn(text: str, sealer: Sealer) -> str:
+    """Return the field `turn` with its documents in the clear; raises SealedError and TamperedError."""
+    return _each_document(text, lambda document: _open(document, sealer))
+
+
+def _each_document(text: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> str:
+    lines = (line.partition(" ") for line in filter(None, text.split("\n")))
+    return "".join(f"{at} {json.dumps(change(json.loads(event)))}\n" for at, _, event in lines)
+
+
+def _open(document: dict[str, Any], sealer: Sealer) -> dict[str, Any]:
+    """Return a document without sealed values; raises SealedError and TamperedError."""
+    if (sealed := document.get(SEALED)) is None:
+        return document
+    rest = {name: value for name, value in document.items() if name != SEALED}
+    return rest | {"data": open_texts(sealed, document["data"], sealer, SealedKind.ENTRY)}
 
 
 def _open_turns(ledger: Ledger) -> list[list[Heard]]:
@@ -73,7 +101,7 @@ def _open_turns(ledger: Ledger) -> list[list[Heard]]:
     found: list[list[Heard]] = []
     for line in filter(None, (ledger.get(TURN_FIELD) or "").split("\n")):  # JSON escapes this character, not others
         at, _, event = line.partition(" ")
-        heard = Heard(line, int(at), json.loads(event))
+        heard = Heard(line, int(at), _open(json.loads(event), NO_KEYS))
         turn = turns.get(heard.document["subject"])
         if turn is None or _is_full(turn):
             turn = turns[heard.document["subject"]] = []

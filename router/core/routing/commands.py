@@ -7,6 +7,7 @@ An entry has the fields `type`, `id` and `command`, a CloudEvent whose `type` is
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
@@ -17,10 +18,15 @@ from router.core.lenient_json import is_deeper, parse_json
 from router.core.policy import MAX_PRIORITY
 from router.core.printable import masked_key
 from router.core.routing.holding import MAX_CONTEXT, MAX_DEPTH, MAX_SUMMARY, measure_context
+from router.core.sealed_texts import COMMAND as SEALED_COMMAND
+from router.core.sealed_texts import SEALED, open_texts, seal_document
+from router.core.sealing import NO_KEYS, SealedKind
 from router.core.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from router.core.sealing import Sealer
 
 #: Begins the type of a command's CloudEvent.
 PREFIX: Final = "command."
@@ -144,12 +150,16 @@ DataT = TypeVar("DataT", bound=CommandData)
 
 @value
 class Command:
-    """A command that was read: `raw` is its data as it came, for the answer to a refused one."""
+    """A command that was read: `raw` is its data as it came, for the answer to a refused one.
+
+    `sealed`: its private values, in whose places are placeholders as long as they are not opened.
+    """
 
     type: str
     id: str
     data: CommandData
     raw: dict[str, Any]
+    sealed: Any = None
 
     @property
     def subject(self) -> str:
@@ -162,9 +172,14 @@ class Command:
         return ""
 
 
-def write_command(kind: str, command_id: str, data: dict[str, Any], *, source: str) -> dict[str, str]:
-    """Return the fields of an entry; `source` is a URI reference that names the sender."""
-    document = {
+def write_command(
+    kind: str, command_id: str, data: dict[str, Any], *, source: str, sealer: Sealer = NO_KEYS
+) -> dict[str, str]:
+    """Return the fields of an entry; `source` is a URI reference that names the sender.
+
+    With keys, `sealer` seals texts and context.
+    """
+    document: dict[str, Any] = {
         "specversion": "1.0",
         "id": command_id,
         "type": PREFIX + kind,
@@ -172,11 +187,25 @@ def write_command(kind: str, command_id: str, data: dict[str, Any], *, source: s
         "datacontenttype": "application/json",
         "data": data,
     }
+    if sealer.has_keys:
+        document = seal_document(document, SEALED_COMMAND, sealer, SealedKind.COMMAND)
     return {"type": kind, "id": command_id, "command": json.dumps(document)}
 
 
-def read_command(fields: Mapping[bytes, bytes]) -> Command:
-    """Read the fields of an entry; raises UnusableError, which says what is wrong with them."""
+def read_command(fields: Mapping[bytes, bytes], sealer: Sealer = NO_KEYS) -> Command:
+    """Read the fields of an entry; raises UnusableError, which says what is wrong with them.
+
+    Raises SealedError if `sealer` lacks the key of a sealed one.
+    """
+    command = read_closed(fields)
+    if command.sealed is None:
+        return command
+    raw = open_texts(command.sealed, command.raw, sealer, SealedKind.COMMAND)
+    return replace(command, data=check_data(command.type, raw), raw=raw, sealed=None)
+
+
+def read_closed(fields: Mapping[bytes, bytes]) -> Command:
+    """Read the fields of an entry without opening it, for ids and types; raises UnusableError."""
     return _read(fields.get(b"command", b""), _text(fields, b"type"), _text(fields, b"id"))
 
 
@@ -199,7 +228,7 @@ def _read(text: bytes, given_kind: str, given_id: str) -> Command:
     raw = document["data"]
     if is_deeper(raw, MAX_DEPTH + 1):  # the answer to a refused command has all of it
         raise UnusableError(f"{kind}: data is nested deeper than {MAX_DEPTH + 1} levels")
-    return Command(kind, command_id, check_data(kind, raw), raw)
+    return Command(kind, command_id, check_data(kind, raw), raw, document.get(SEALED))
 
 
 def check_data(kind: str, raw: Mapping[str, Any]) -> CommandData:

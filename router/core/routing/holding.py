@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from router.core.formats import FIRST, HOLDING
 from router.core.keys import Target
 from router.core.lenient_json import is_deeper
+from router.core.sealing import NO_KEYS, SealedKind
 
 #: Bytes of JSON that the context of a request may have, and how deep it may be nested: readers in many languages
 #: refuse deep documents, and entries nest it further.
@@ -142,7 +143,11 @@ class Holding(_Model):
 
 
 def read_holding(text: str) -> Holding:
-    """Parse the ledger's field; raises OtherFormatError if another release wrote it, ValidationError if it is none."""
+    """Parse the ledger's field; raises OtherFormatError if another release wrote it, ValidationError if it is none.
+
+    Raises SealedError for a sealed one: with keys, ledgers are opened where they are read (core.ledger.sealing).
+    """
+    text = NO_KEYS.open_text(text, SealedKind.HOLDING)
     holding = Holding.model_validate_json(text)
     HOLDING.require(holding.format)
     return holding

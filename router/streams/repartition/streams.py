@@ -16,7 +16,7 @@ import orjson
 from router.core.errors import UnusableError
 from router.core.keys import COMMANDER, RESOLVER, Keys, Target, progress
 from router.core.placement import partition_of
-from router.core.routing.commands import read_command
+from router.core.routing.commands import read_closed
 from router.streams.consuming.groups import note_progress
 from router.streams.consuming.poison_isolation import COUNTS_LIFE
 from router.streams.repartition.merging import EntryId, SourceEntry, SourceGroup, merge, read_source, write_id
@@ -282,7 +282,7 @@ class Division:
 def _owner(fields: dict[bytes, bytes]) -> bytes | None:
     """Return the conversation of a command, None if it names none."""
     try:
-        return read_command(fields).subject.encode() or None
+        return read_closed(fields).subject.encode() or None
     except (UnusableError, UnicodeEncodeError):
         return None
 

@@ -1,9 +1,9 @@
 -- Mark a step of an entry's effect as done. The first value is kept.
--- KEYS: the effect's hash.   ARGV: step, TTL in seconds, value.
+-- KEYS: the effect's hash.   ARGV: step, TTL in seconds, its state: 'd' and the value, or 's' and the sealed value.
 local state = redis.call('HGET', KEYS[1], ARGV[1])
-if state and string.sub(state, 1, 1) == 'd' then
+if state and string.find(state, '^[ds]') then
   return 0
 end
-redis.call('HSET', KEYS[1], ARGV[1], 'd' .. ARGV[3])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1

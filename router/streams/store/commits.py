@@ -8,11 +8,14 @@ and parts: half of the CPU of a known customer's message, 0.4 of a new one's.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from router.core.entries import Draft, sealed_fields
 from router.core.formats import FORMAT, LEDGER
 from router.core.keys import Target
 from router.core.ledger.marker import BURST_FIELD, Hearing
+from router.core.ledger.sealing import seal_changes
 from router.core.ledger.turns import MAX_TURN_BYTES, WITH_TURN, TurnLedger, read_burst, show_heard
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
     from router.core.keys import Keys
     from router.core.ledger.ledger import Ledger
+    from router.core.sealing import Sealer
     from router.streams.store.recent import Recent
 
 #: Conversations per call. Redis answers nothing else while the script runs: half a millisecond for this many.
@@ -58,6 +62,7 @@ class CommitCalls:
         self._clock = clock
         self._marker_ttl = marker_ttl
         self._recent = recent
+        self._to_fields: Callable[[Draft], dict[str, str]] = Draft.to_fields
         self._shared: dict[int, list[str]] = {}  # by partition: the same in every call
 
     def make(self, ledgers: Iterable[Ledger]) -> list[CommitCall]:
@@ -101,7 +106,7 @@ class CommitCalls:
             sets += (FORMAT, LEDGER.current)
         args += (len(sets) // 2, *sets, len(removals), *removals, len(ledger.entries))
         for entry in ledger.entries:
-            fields = entry.to_fields()
+            fields = self._to_fields(entry)
             args += (_STREAMS[entry.target], fields["type"], fields["id"], fields["event"])
             self._claim(ledger, entry.id, keys, args)
         note = [] if self._recent is None else self._note(self._recent, ledger)
@@ -127,7 +132,7 @@ class CommitCalls:
             now, burst = self._clock() // 1000, read_burst(ledger.get(BURST_FIELD))
             for entry in ledger.entries:
                 if entry.id in heard:
-                    call.args += (entry.id, show_heard(entry, now))
+                    call.args += (entry.id, show_heard(self._to_fields(entry)["event"], now))
             call.args += (now + burst.quiet, burst.most, MAX_TURN_BYTES)
             due = min(now + burst.quiet, due or now + burst.quiet)
         if due is not None:
@@ -150,3 +155,25 @@ class CommitCalls:
         for name in claim.shared:
             keys.append(self._keys.communication(ledger.account_id, ledger.conversation_id, name))
             args.append(-len(keys))
+
+
+class SealedCommitCalls(CommitCalls):
+    """Makes calls that commit what customers write sealed: in entries, and in private fields of ledgers.
+
+    A class of its own, so that without keys nothing is asked at each event.
+    """
+
+    def __init__(
+        self, keys: Keys, *, marker_ttl: int, recent: Recent | None, clock: Callable[[], int], sealer: Sealer
+    ) -> None:
+        super().__init__(keys, marker_ttl=marker_ttl, recent=recent, clock=clock)
+        self._sealer = sealer
+        self._to_fields = partial(sealed_fields, sealer=sealer)
+
+    def _add(self, call: CommitCall, ledger: Ledger) -> None:
+        plain = ledger.changes
+        ledger.changes = seal_changes(plain, self._sealer)
+        try:
+            super()._add(call, ledger)
+        finally:
+            ledger.changes = plain

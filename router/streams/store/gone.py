@@ -12,12 +12,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from router.core.judging.routes import pair_of_subject
+from router.core.sealing import SealedKind
 from router.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from router.core.ledger.ledger import Ledger
+    from router.core.sealing import Sealer
     from router.streams.delivery import Delivery
     from router.streams.store.ledgers import Store
 
@@ -28,9 +30,15 @@ class UnhandledMessage(NamedTuple):
     key: str
     sid: str | None = None
 
-    def is_in(self, entry: Delivery) -> bool:
-        """Return whether an inbound entry reports the message; another source may have been the first to report it."""
-        return entry.text("key") == self.key or bool(self.sid and self.sid.encode() in entry.fields.get(b"body", b""))
+    def is_in(self, entry: Delivery, sealer: Sealer) -> bool:
+        """Return whether an inbound entry reports the message; another source may have been the first to report it.
+
+        Raises SealedError if `sealer` lacks the key of its body.
+        """
+        if entry.text("key") == self.key:
+            return True
+        body = sealer.open_body(entry.fields.get(b"body", b""), SealedKind.INBOUND)
+        return bool(self.sid and self.sid.encode() in body)
 
 
 class GoneConversations:
@@ -56,7 +64,7 @@ class GoneConversations:
         ledger = await self._store.read_whole(account_id, conversation_id)
         newest: Delivery | None = None
         async for entry in self.entries_since(ledger, 0):
-            newest = entry if message.is_in(entry) else newest
+            newest = entry if message.is_in(entry, self._store.sealer) else newest
         if newest is None:
             return False
         await self.append_again(newest, ledger)

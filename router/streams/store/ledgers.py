@@ -19,11 +19,13 @@ from router.core.judging.routes import Route
 from router.core.keys import RESOLVER, Keys
 from router.core.ledger.ledger import Ledger
 from router.core.ledger.marker import BURST_FIELD, COMMON_FIELDS, Hearing
+from router.core.ledger.sealing import open_ledger
+from router.core.sealing import NO_KEYS
 from router.core.values import value
 from router.streams.client.connection import Redis, load_script
 from router.streams.client.scripts import NO_REPLICATION, Call, NotReplicatedError, Replication, confirm, run_all
 from router.streams.store.calls import CallStore
-from router.streams.store.commits import CommitCalls
+from router.streams.store.commits import CommitCalls, SealedCommitCalls
 from router.streams.store.persons import PersonStore
 from router.streams.store.repeats import Repeats
 from router.streams.store.shared_bodies import SharedBodies
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from router.core.addresses import Address
+    from router.core.sealing import Sealer
     from router.streams.store.recent import Recent
 
 #: Seconds after its last use at which a route is forgotten.
@@ -67,7 +70,7 @@ class Store:
     events over all workers, `shared_bodies` the mails to several mailboxes. With a `recent` each commit notes its
     conversation there as active. A commit that too few replicas have confirmed (`replication`) can be read, but a
     failover may undo it; so reading its ledger here waits for the replicas first, and no event is acknowledged because
-    of it.
+    of it. With keys, `sealer` seals what customers write; an open ledger is one whose key is there.
     """
 
     def __init__(
@@ -78,12 +81,18 @@ class Store:
         marker_ttl: int,
         recent: Recent | None = None,
         replication: Replication = NO_REPLICATION,
+        sealer: Sealer = NO_KEYS,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self._redis = redis
         self._keys = keys
         self._clock = clock
+        self.sealer = sealer
+        self._make: Callable[..., Ledger | OtherFormatError] = Ledger
         self._commits = CommitCalls(keys, marker_ttl=marker_ttl, recent=recent, clock=clock)
+        if sealer.has_keys:
+            self._make = partial(open_ledger, sealer)
+            self._commits = SealedCommitCalls(keys, marker_ttl=marker_ttl, recent=recent, clock=clock, sealer=sealer)
         self._recent = recent
         self._replication = replication
         self._unconfirmed: set[str] = set()
@@ -142,7 +151,7 @@ class Store:
         if fields.get(FORMAT, FIRST) not in LEDGER.readable:
             return LEDGER.error(fields[FORMAT])
         known = frozenset(query.fields)
-        return Ledger(self._keys.namespace, query.account_id, query.conversation_id, fields, known)
+        return self._make(self._keys.namespace, query.account_id, query.conversation_id, fields, known)
 
     def make_ledger(self, account_id: str, conversation_id: str) -> Ledger:
         """Return an empty ledger; committing it fails if the conversation has one already."""
@@ -167,7 +176,7 @@ class Store:
     def _whole(self, account_id: str, conversation_id: str, rows: dict[bytes, bytes]) -> Ledger:
         fields = {name.decode(): value.decode() for name, value in rows.items()}
         LEDGER.require(fields.get(FORMAT, FIRST))
-        return Ledger(self._keys.namespace, account_id, conversation_id, fields)
+        return _require(self._make(self._keys.namespace, account_id, conversation_id, fields))
 
     async def has_turns(self, account_id: str, conversation_id: str) -> bool:
         """Return whether what is said in a conversation comes in turns too: its rule has a burst."""

@@ -12,7 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from router.core.refused import CLASSES, REASONS, Refused, from_fields
+from router.core.refused import CLASSES, REASONS, Refused, from_fields, open_fields, seal_fields
+from router.core.sealing import NO_KEYS
 from router.streams.client.connection import Redis, load_script
 from router.streams.client.scripts import flatten
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from router.core.keys import Keys
     from router.core.refused import Bounds
+    from router.core.sealing import Sealer
 
 #: Entries per page: each may have a body of the largest size.
 _PAGE: Final = 20
@@ -29,14 +31,18 @@ _ID: Final = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An entry of the quarantine; `repeats` counts further copies of the same webhook."""
+    """An entry of the quarantine; `repeats` counts further copies of the same webhook.
+
+    `problem`: why it cannot be opened, if it is sealed with a missing key; it then has neither body nor headers.
+    """
 
     entry_id: str
     refused: Refused
     repeats: int = 0
+    problem: str = ""
 
 
-async def keep(redis: Redis, keys: Keys, refused: Refused, bounds: Bounds) -> str | None:
+async def keep(redis: Redis, keys: Keys, refused: Refused, bounds: Bounds, sealer: Sealer = NO_KEYS) -> str | None:
     """Keep a refused webhook, whose reason is one of REASONS; returns its entry id, or None for a repeat.
 
     A body that alone exceeds the bound in bytes is left out.
@@ -47,7 +53,7 @@ async def keep(redis: Redis, keys: Keys, refused: Refused, bounds: Bounds) -> st
     now, size = refused.received_at // 1000, bounds.large_size if refused.is_large else bounds.size
     arguments = [now, bounds.ttl, bounds.entries, size, refused.digest, refused.size]
     script = load_script("quarantine_keep")
-    entry_id = await script.run(redis, names, [*arguments, *flatten(refused.to_fields())])
+    entry_id = await script.run(redis, names, [*arguments, *flatten(seal_fields(refused.to_fields(), sealer))])
     return entry_id.decode() if entry_id else None
 
 
@@ -60,32 +66,35 @@ async def remove(redis: Redis, keys: Keys, kept: Kept) -> bool:
 
 
 async def list_kept(
-    redis: Redis, keys: Keys, *, after: str = "", since: int = 0, until: int | None = None
+    redis: Redis, keys: Keys, *, after: str = "", since: int = 0, until: int | None = None, sealer: Sealer = NO_KEYS
 ) -> AsyncIterator[Kept]:
-    """Yield all entries, oldest first: those behind the entry `after`, kept between `since` and `until` (ms)."""
+    """Yield all entries, oldest first: those behind the entry `after`, kept between `since` and `until` (ms).
+
+    They are opened as far as `sealer` can.
+    """
     start = f"({after}" if after else str(since) if since else "-"
     end = "+" if until is None else str(until)
     while True:
         rows: list[Any] = await redis.xrange(keys.quarantine(), min=start, max=end, count=_PAGE) or []
-        for kept in await _read(redis, keys, rows):
+        for kept in await _read(redis, keys, rows, sealer):
             yield kept
         if len(rows) < _PAGE:
             return
         start = f"({rows[-1][0].decode()}"
 
 
-async def list_newest(redis: Redis, keys: Keys, most: int) -> list[Kept]:
+async def list_newest(redis: Redis, keys: Keys, most: int, sealer: Sealer = NO_KEYS) -> list[Kept]:
     """Return the newest entries, at most so many."""
     rows: list[Any] = await redis.xrevrange(keys.quarantine(), count=most) or []
-    return await _read(redis, keys, rows)
+    return await _read(redis, keys, rows, sealer)
 
 
-async def find(redis: Redis, keys: Keys, entry_id: str) -> Kept | None:
+async def find(redis: Redis, keys: Keys, entry_id: str, sealer: Sealer = NO_KEYS) -> Kept | None:
     """Return one entry; None if there is none with that id, or the id is malformed."""
     if not _ID.fullmatch(entry_id):
         return None
     rows: list[Any] = await redis.xrange(keys.quarantine(), min=entry_id, max=entry_id) or []
-    return next(iter(await _read(redis, keys, rows)), None)
+    return next(iter(await _read(redis, keys, rows, sealer)), None)
 
 
 async def count(redis: Redis, keys: Keys) -> dict[str, int]:
@@ -98,14 +107,15 @@ async def count(redis: Redis, keys: Keys) -> dict[str, int]:
     return {reason: numbers[at] + numbers[half + at] for at, reason in enumerate(REASONS)}
 
 
-async def _read(redis: Redis, keys: Keys, rows: list[Any]) -> list[Kept]:
+async def _read(redis: Redis, keys: Keys, rows: list[Any], sealer: Sealer) -> list[Kept]:
     if not rows:
         return []
     repeats: Any = await redis.hmget(keys.quarantine_repeats(), [entry_id for entry_id, _ in rows])
-    return [
-        Kept(entry_id.decode(), from_fields(fields), int(times or 0))
-        for (entry_id, fields), times in zip(rows, repeats, strict=True)
-    ]
+    kept = []
+    for (entry_id, fields), times in zip(rows, repeats, strict=True):
+        opened, problem = open_fields(fields, sealer)
+        kept.append(Kept(entry_id.decode(), from_fields(opened), int(times or 0), problem))
+    return kept
 
 
 def _shared_keys(keys: Keys) -> list[str]:
