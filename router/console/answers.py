@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Seconds after which somebody may try again while Redis is away; a page does so by itself.
 RETRY_AFTER: Final = 5
+#: The header of a request for a part of a page.
+HTMX: Final = "HX-Request"
 _TITLES: Final = {
     400: "This request cannot be read",
     401: "Please sign in",
@@ -79,7 +81,8 @@ class Answers:
             title = _TITLES.get(status, "This is not possible")
             is_passing = status == HTTPStatus.SERVICE_UNAVAILABLE and raw.method == "GET"
             data = {"message": message, "retry": RETRY_AFTER if is_passing else 0}
-            response = self._html("error.html", data, self._frame(raw, caller, title), status)
+            template = "error-part.html" if HTMX in raw.headers else "error.html"
+            response = self._html(template, data, self._frame(raw, caller, title), status)
         if status == HTTPStatus.UNAUTHORIZED:
             response.headers["WWW-Authenticate"] = "Bearer"
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -107,7 +110,7 @@ def _json(data: dict[str, Any], status: int) -> web.Response:
 
 def _to_sign_in(raw: web.Request) -> web.Response:
     """Send a person to the sign-in page, and afterwards back; a part of a page lets its whole page go there."""
-    if "HX-Request" in raw.headers:
+    if HTMX in raw.headers:
         return web.Response(status=401, headers={"HX-Redirect": "/sign-in"})
     back = f"?next={quote(raw.path_qs)}" if raw.method == "GET" and raw.path != "/" else ""
     return web.Response(status=303, headers={"Location": f"/sign-in{back}"})

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from router import metrics
 from router.console.answers import Answers
-from router.console.identity import NOBODY, Caller, cookie_name, identify, is_https
+from router.console.identity import BACKGROUND_HEADER, NOBODY, Caller, cookie_name, identify, is_https
 from router.console.live import stream
 from router.console.pages import Answer, Live, Page, Redirect
 from router.console.rendering import Renderer
@@ -102,7 +102,7 @@ class Console:
         """Return who asks; raises ConsoleError if nobody has signed in and the page is not public."""
         if page.is_public:
             return NOBODY
-        caller = await identify(raw, self._ports)
+        caller = await identify(raw, self._ports, renew=BACKGROUND_HEADER not in raw.headers)
         if caller is None:
             raise ConsoleError(401, "Sign in, or send a bearer token.")
         return caller

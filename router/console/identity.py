@@ -66,7 +66,7 @@ async def identify(raw: web.Request, ports: ConsolePorts, *, renew: bool = True)
     if by_proxy is not None:
         return await _by_name(by_proxy, ports)
     cookie = raw.cookies.get(cookie_name(ports.settings))
-    return await _by_cookie(cookie, ports, renew=renew and BACKGROUND_HEADER not in raw.headers) if cookie else None
+    return await _by_cookie(cookie, ports, renew=renew) if cookie else None
 
 
 def _by_token(authorization: str, ports: ConsolePorts) -> Caller:

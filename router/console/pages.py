@@ -62,7 +62,9 @@ class LiveEvent:
 class Live:
     """Server-sent events; the iterator is closed when the reader is gone, its session has ended or the console stops.
 
-    A connection that `keeps_session` counts as use of the session, like opening a page (the desk's does).
+    A connection that `keeps_session` counts as use of the session, like opening a page (the desk's does). In a page,
+    `hx-sse:connect="PATH"` opens it; htmx closes it while the tab is in the background unless the element has
+    `hx-config='{"sse": {"pauseOnBackground": false}}'`.
     """
 
     events: AsyncIterator[LiveEvent]

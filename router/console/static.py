@@ -1,6 +1,7 @@
 """Static files: read at the start, named with a digest of their content, and therefore cached by browsers for good.
 
-`VENDORED` lists the files that are not ours; each is the unchanged file of its npm package.
+`VENDORED` lists the files that are not ours; each is the unchanged file of its npm package, with its license beside
+it. To take a new version, run `npm pack PACKAGE@VERSION`, replace the files, and change the rows; a test compares them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 FOLDER: Final = Path(__file__).with_name("static")
+#: The folder of the files that are not ours.
+OF_OTHERS: Final = FOLDER / "vendored"
 #: Types by suffix. Other files of the folder are not served.
 TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
@@ -30,13 +33,48 @@ _FOREVER: Final = "public, max-age=31536000, immutable"
 
 
 class Vendored(NamedTuple):
-    """A file of somebody else: its package on npm, version, license, the file in the package, and its SHA-256."""
+    """A file of somebody else: its npm package and version, its place there, its license (SPDX), and its SHA-256."""
 
     package: str
     version: str
-    license: str
     source: str
+    license: str
+    license_file: str
     sha256: str
+
+
+_HTMX: Final = ("htmx.org", "4.0.1")
+_UPLOT: Final = ("uplot", "1.6.32")
+VENDORED: Final[dict[str, Vendored]] = {
+    "htmx.min.js": Vendored(
+        *_HTMX,
+        "dist/htmx.min.js",
+        "0BSD",
+        "htmx.LICENSE",
+        "a0abb04f2f45a1f89d1d4844023245537e5e6014c87b144553e0607b4cc32130",
+    ),
+    "hx-sse.min.js": Vendored(
+        *_HTMX,
+        "dist/ext/hx-sse.min.js",
+        "0BSD",
+        "htmx.LICENSE",
+        "18ef2761356ec1fe0bb6d92612315b37517a7c1e9856b661c5ae81fef239d103",
+    ),
+    "uPlot.iife.min.js": Vendored(
+        *_UPLOT,
+        "dist/uPlot.iife.min.js",
+        "MIT",
+        "uPlot.LICENSE",
+        "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f",
+    ),
+    "uPlot.min.css": Vendored(
+        *_UPLOT,
+        "dist/uPlot.min.css",
+        "MIT",
+        "uPlot.LICENSE",
+        "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,5 +117,5 @@ def _read(path: Path) -> StaticFile:
 
 
 def load_static() -> StaticFiles:
-    """Return the files of the package."""
-    return StaticFiles(sorted(FOLDER.iterdir()))
+    """Return the files of the package, and those of others that are listed."""
+    return StaticFiles([*sorted(FOLDER.iterdir()), *(OF_OTHERS / name for name in VENDORED)])
