@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from router import __version__
-from router.commands import options
+from router.commands import operators, options
 from router.core.errors import SettingsError
 from router.process.terminal import CommandFailedError, OutputLostError, Parser, complain
+from router.settings.environment import running_dev
 from router.simulator.options import add_simulate_options
 
 if TYPE_CHECKING:
@@ -36,11 +37,13 @@ class Subcommand(NamedTuple):
     """One row of COMMANDS.
 
     `function` is `package.module:name`; it gets the parsed arguments, and returns the exit status or a coroutine of it.
+    `finds_dev`: without a REDIS_URL it uses the `dev` that runs in `--state-dir`.
     """
 
     summary: str
     function: str
     add_options: Callable[[argparse.ArgumentParser], None] = options.add_no_options
+    finds_dev: bool = False
 
 
 COMMANDS: Final[dict[str, Subcommand]] = {
@@ -84,36 +87,55 @@ COMMANDS: Final[dict[str, Subcommand]] = {
         "validate configuration, credentials, Redis settings and reachability",
         "handlers.checking:check",
         options.add_check_options,
+        finds_dev=True,
+    ),
+    "status": Subcommand(
+        "show on one screen what is wrong and what to do about it, and who lives, lags and waits",
+        "router.commands.status:run_status",
+        operators.add_status_options,
+        finds_dev=True,
+    ),
+    "waiting": Subcommand(
+        "list the events that wait for something to recover, with the reason and since when",
+        "router.commands.waiting:run_waiting",
+        operators.add_waiting_options,
+        finds_dev=True,
     ),
     "dead-letters": Subcommand(
-        "list entries that were given up, and replay them",
+        "list, show, replay and drop entries that were given up",
         "router.commands.dead_letters:run_dead_letters",
-        options.add_dead_letter_options,
+        operators.add_dead_letter_options,
+        finds_dev=True,
     ),
     "quarantine": Subcommand(
-        "list, show and replay refused webhooks",
+        "list, show, replay and drop refused webhooks",
         "router.commands.quarantine:run_quarantine",
-        options.add_quarantine_options,
+        operators.add_quarantine_options,
+        finds_dev=True,
     ),
     "explain": Subcommand(
         "show who holds a conversation and each decision about it, and with --with what another file would decide",
         "router.commands.explain.decisions:run_explain",
         options.add_decision_options,
+        finds_dev=True,
     ),
     "groups": Subcommand(
         "list the consumer groups of all streams, and remove one that is not used any more",
         "router.commands.groups:run_groups",
-        options.add_group_options,
+        operators.add_group_options,
+        finds_dev=True,
     ),
     "repartition": Subcommand(
         "move all data to another number of partitions, while the processes run",
         "router.commands.repartition:run_repartition",
         options.add_repartition_options,
+        finds_dev=True,
     ),
     "explain-signature": Subcommand(
         "say why a signature does not match, and what to change",
         "router.commands.explain.command:explain_signature",
         options.add_explain_options,
+        finds_dev=True,
     ),
     "schemas": Subcommand(
         "write the JSON Schemas of all entries", "router.commands.schemas:write_schemas", options.add_schema_options
@@ -137,7 +159,17 @@ def make_parser() -> Parser:
 
 
 def run_command(command: Subcommand, arguments: argparse.Namespace) -> int:
-    """Import the function of a command and run it; returns the exit status."""
+    """Run a command, beside a running `dev` if it finds one; returns the exit status."""
+    if not command.finds_dev:
+        return _call(command, arguments)
+    with running_dev(arguments.state_dir) as found:
+        if found is not None:
+            complain(f"using the settings of `dev` in {found}", unmasked=True)
+        return _call(command, arguments)
+
+
+def _call(command: Subcommand, arguments: argparse.Namespace) -> int:
+    """Import the function of a command and run it."""
     module, _, name = command.function.partition(":")
     outcome: int | Coroutine[Any, Any, int] = getattr(import_module(module), name)(arguments)
     if isinstance(outcome, int):
@@ -162,6 +194,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.end()
     except KeyboardInterrupt:
         return 130
+    except Exception as error:  # noqa: BLE001 - nobody but its authors can read a traceback
+        return _fail(error)
+
+
+def _fail(error: Exception) -> int:
+    """Say in one line why a command ended that should not have; returns the exit status."""
+    from router.logs import describe, describe_fully
+
+    if isinstance(error, OSError):
+        text = f"{error.filename}: {error.strerror}" if error.filename else describe_fully(error)
+    else:
+        text = f"a fault in this program: {describe(error)}; please report it"
+    complain(text)
+    return 1
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, settings
 
+import router.settings.environment
 import router.settings.load
 from router import logs
 from router.streams.client.connection import connect
@@ -32,6 +33,7 @@ for _name in list(os.environ):
         del os.environ[_name]
 os.environ["ROUTER_CONFIG_DIR"] = str(SHIPPED)
 router.settings.load.HERE = SHIPPED  # for environments that a test makes
+router.settings.environment.STATE_DIR = SHIPPED / "state"  # no `dev` of the user's either
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ NAMES = {
     "console",
     "simulate",
     "check",
+    "status",
+    "waiting",
     "dead-letters",
     "groups",
     "repartition",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from router.core.sealing import SealedError
 from router.logs import describe_fully
 from router.process.terminal import CommandFailedError
+from router.settings.environment import is_borrowed
 from router.settings.load import load
 from router.streams.client.connection import RedisError, connect
 from router.streams.store.partitions import ensure_partitions
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 
     from router.settings.model import Settings
     from router.streams.client.connection import Redis
+
+
+class RedisFailedError(CommandFailedError):
+    """Redis does not answer, or refuses."""
+
+    def __init__(self, url: str, cause: Exception) -> None:
+        hint = "; is `make run` running?" if is_borrowed() else ""
+        super().__init__(f"no response from Redis (REDIS_URL={url}): {describe_fully(cause)}{hint}")
 
 
 @asynccontextmanager
@@ -38,6 +47,6 @@ async def connected(require: Iterable[str] = ("redis_url",)) -> AsyncIterator[tu
         if isinstance(error, OSError) and error.filename is not None:
             raise  # about a file of ours
         url = settings.masked()["REDIS_URL"]
-        raise CommandFailedError(f"no response from Redis (REDIS_URL={url}): {describe_fully(error)}") from error
+        raise RedisFailedError(url, error) from error
     finally:
         await redis.aclose()

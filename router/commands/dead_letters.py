@@ -1,26 +1,26 @@
-"""`python -m router dead-letters list|replay`."""
+"""`python -m router dead-letters list|show|replay|drop`."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import ValidationError
-
 from router.commands.connected import connected
-from router.core.addresses import mask
-from router.core.entries import ParticipantData, read_entry
-from router.core.printable import masked
-from router.core.timestamps import to_text
+from router.commands.selecting import BulkReport, preview_drop, selection_of, wrong_bulk
+from router.core.bulk import EntryOutcome
+from router.operations.contents import show_fields
+from router.operations.dead_letters import drop_letters, find, replay_letters, select_letters
+from router.operations.previews import LetterPreviews
 from router.operations.redaction import masked_subject, plain, shown_content
-from router.process.terminal import complain, show, show_json
-from router.streams.store.dead_letters import list_letters, replay_all
+from router.process.terminal import CommandFailedError, complain, show, show_bytes, show_json
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine
 
-    from router.streams.store.dead_letters import DeadLetter
+    from router.operations.dead_letters import LetterView
+    from router.operations.previews import ReplayPreview
 
 
 def _text(value: bytes) -> str:
@@ -31,91 +31,167 @@ def _text(value: bytes) -> str:
 _MASKED: Final[dict[bytes, Callable[[bytes], Any]]] = {
     b"body": shown_content,
     b"event": shown_content,
+    b"command": shown_content,
     b"subject": lambda value: masked_subject(_text(value)),
 }
+#: The fields of which one holds what an entry is about.
+_DOCUMENTS: Final = (b"event", b"command", b"body")
 
 
 async def run_dead_letters(arguments: argparse.Namespace) -> int:
     """Run the action that was asked for; returns the exit status."""
-    if arguments.action == "list":
-        return await list_dead_letters(is_json=arguments.json, unmasked=arguments.unmasked)
-    return await replay_dead_letters(arguments.ids, is_all=arguments.all)
+    return await _ACTIONS[arguments.action](arguments)
 
 
-async def list_dead_letters(*, is_json: bool = False, unmasked: bool = False) -> int:
-    """Print all dead letters: id, time, origin, deliveries, reason. With `is_json` also their fields.
+async def list_dead_letters(arguments: argparse.Namespace) -> int:
+    """Print the dead letters that match: id, time, origin, deliveries, reason, and with --json their fields.
 
-    Private values are masked unless an operator wants them `unmasked`.
+    Private values are masked unless an operator wants them unmasked.
     """
     count = 0
     async with connected() as (redis, settings):
-        async for letter in list_letters(redis, settings.keys):
+        async for view in select_letters(redis, settings.keys, selection_of(arguments)):
             count += 1
-            if is_json:
-                show_json(_as_object(letter, unmasked=unmasked), unmasked=unmasked)
+            if arguments.json:
+                show_json(_as_object(view, unmasked=arguments.unmasked), unmasked=arguments.unmasked)
             else:
-                show(*_as_lines(letter, unmasked=unmasked), unmasked=unmasked)
-    if not is_json:
+                show(*_as_lines(view, unmasked=arguments.unmasked), unmasked=arguments.unmasked)
+            if count == arguments.limit:
+                break
+    if not arguments.json:
         show(f"{count} dead letters" if count != 1 else "1 dead letter")
     return 0
 
 
-def _name(letter: DeadLetter) -> str:
-    """Return the id by which operators name a dead letter: `partition:entry id`."""
-    return f"{letter.partition}:{letter.letter_id}"
-
-
-def _as_lines(letter: DeadLetter, *, unmasked: bool) -> list[str]:
+def _as_lines(view: LetterView, *, unmasked: bool) -> list[str]:
+    letter = view.letter
     content = _text(letter.fields.get(b"key", letter.fields.get(b"type", b"")))
     origin = f"{letter.group}  {letter.stream} {letter.entry_id}"
-    reason = letter.reason if unmasked else masked(letter.reason, has_ids=False)
-    lines = [f"{_name(letter)}  {letter.failed_at}  {origin}  {content}", f"    after {letter.deliveries}: {reason}"]
-    return lines + [f"    {about}" for about in [_about(letter, unmasked=unmasked)] if about]
+    lines = [
+        f"{view.name}  {letter.failed_at}  {origin}  {content}",
+        f"    after {letter.deliveries}: {view.reason(unmasked=unmasked)}",
+    ]
+    return lines + [f"    {about}" for about in [_about(view, unmasked=unmasked)] if about]
 
 
-def _about(letter: DeadLetter, *, unmasked: bool) -> str:
-    """Return conversation, customer and message of an entry of a participants stream; empty for anything else."""
-    try:
-        data = read_entry(letter.fields.get(b"event", b"")).data
-    except ValidationError:
-        return ""
-    found = {"conversation": data.conversation.id}
-    if isinstance(data, ParticipantData):
-        address = data.address if unmasked else mask(data.address)
-        found |= {"customer": data.participant.id, "address": f"{data.channel} {address}"}
-    found["message"] = data.cause.resource_id or ""
+def _about(view: LetterView, *, unmasked: bool) -> str:
+    """Return event, conversation, customer and message, as far as they are known."""
+    facts = view.facts.to_json(unmasked=unmasked)
+    found = {
+        "event": facts["event_id"],
+        "conversation": facts["conversation"],
+        "customer": facts["participant"],
+        "address": f"{facts['channel']} {facts['address']}" if facts["address"] else "",
+        "message": facts["resource_id"],
+    }
     return "  ".join(f"{name} {plain(value)}" for name, value in found.items() if value)
 
 
-def _as_object(letter: DeadLetter, *, unmasked: bool) -> dict[str, Any]:
+def _as_object(view: LetterView, *, unmasked: bool) -> dict[str, Any]:
     """Return a letter for JSON; of its content, unless `unmasked`, the names and what is not private."""
     fields: dict[str, Any] = {}
-    for name, value in letter.fields.items():
+    for name, value in view.letter.fields.items():
         show_value = _text if unmasked else _MASKED.get(name, _text)
         fields[_text(name)] = show_value(value)
-    names = ("stream", "entry_id", "group", "consumer", "deliveries", "failed_at")
-    shown = {"id": _name(letter), **{name: getattr(letter, name) for name in names}}
-    reason = letter.reason if unmasked else masked(letter.reason, has_ids=False)
-    return {**shown, "reason": reason, "fields": fields}
+    return {**view.to_json(unmasked=unmasked), "fields": fields}
 
 
-async def replay_dead_letters(ids: Sequence[str], *, is_all: bool = False) -> int:
-    """Put dead letters back on their streams; status 1 if one of `ids` does not exist."""
-    if not ids and not is_all:
-        complain("name the dead letters to replay (see `dead-letters list`), or give --all")
-        return 2
-    wanted, count = set(ids), 0
+async def show_dead_letter(arguments: argparse.Namespace) -> int:
+    """Print one letter decoded, and what a replay would do; with --raw, write its document or body to a file."""
     async with connected() as (redis, settings):
-        async for letter in list_letters(redis, settings.keys):
-            name = _name(letter)
-            if not is_all and name not in wanted and letter.letter_id not in wanted:
-                continue
-            wanted -= {name, letter.letter_id}
-            replayed_at = to_text(time.time_ns() // 1000)
-            [entry_id] = await replay_all(redis, settings.keys, [letter], replayed_at=replayed_at)
-            show(f"{name}: " + (f"back on {letter.stream} as {entry_id}" if entry_id else "already gone"))
-            count += entry_id is not None
-    for name in sorted(wanted):
-        complain(f"{name}: no such dead letter")
-    show(f"{count} replayed")
-    return 1 if wanted else 0
+        view = await find(redis, settings.keys, arguments.id)
+        preview = None if view is None else await LetterPreviews(redis, settings.keys).preview(view)
+    if view is None or preview is None:
+        complain(f"{plain(arguments.id)}: no such dead letter")
+        return 1
+    if arguments.raw is not None:
+        _write(
+            next((view.letter.fields[name] for name in _DOCUMENTS if name in view.letter.fields), b""), arguments.raw
+        )
+    elif arguments.json:
+        shown = view.to_json(unmasked=arguments.unmasked) | {"replay": preview.to_json()}
+        fields = show_fields(view.letter.fields, unmasked=arguments.unmasked)
+        show_json(shown | {"fields": fields}, unmasked=arguments.unmasked)
+    else:
+        show(*_describe(view, preview, unmasked=arguments.unmasked), unmasked=arguments.unmasked)
+    return 0
+
+
+def _write(content: bytes, path: str) -> None:
+    try:
+        if path == "-":
+            show_bytes(content)
+            return
+        Path(path).write_bytes(content)
+    except (OSError, ValueError) as error:
+        raise CommandFailedError(f"{path}: cannot be written: {error}") from error
+    show(f"{path}: {len(content)} bytes, nothing masked")
+
+
+def _describe(view: LetterView, preview: ReplayPreview, *, unmasked: bool) -> list[str]:
+    letter = view.letter
+    lines = [
+        view.name,
+        f"  given up   {letter.failed_at} by {letter.consumer} ({letter.group}), after {letter.deliveries} attempts",
+        f"  reason     {view.reason(unmasked=unmasked)}",
+        f"  entry      {letter.entry_id} of {letter.stream}",
+    ]
+    names = {"kind": "kind", "account": "account", "event_id": "event", "conversation": "in"}
+    facts = view.facts.to_json(unmasked=unmasked)
+    lines += [f"  {label:<10} {facts[name]}" for name, label in names.items() if facts[name]]
+    lines.append(f"  replay     {preview.text}")
+    for field in show_fields(letter.fields, unmasked=unmasked):
+        first, *rest = field["lines"] or [""]
+        if rest:
+            lines += [f"  {field['name']}", *(f"    {line}" for line in field["lines"])]
+        else:
+            lines.append(f"  {field['name']:<10} {first}")
+    return lines
+
+
+async def replay_dead_letters(arguments: argparse.Namespace) -> int:
+    """Put dead letters back on their streams; status 1 if one stays, or one of the ids does not exist."""
+    if (problem := wrong_bulk(arguments, "dead letters")) is not None:
+        complain(problem)
+        return 2
+    report = BulkReport(arguments, "would be replayed" if arguments.dry_run else "replayed")
+    async with connected() as (redis, settings):
+        selection = selection_of(arguments)
+        if arguments.dry_run:
+            previews = LetterPreviews(redis, settings.keys)
+            async for view in select_letters(redis, settings.keys, selection):
+                preview = await previews.preview(view)
+                report.outcome(EntryOutcome(view.name, is_done=preview.can_replay, text=preview.text))
+        else:
+            await replay_letters(
+                redis,
+                settings.keys,
+                selection,
+                now=time.time_ns() // 1000,
+                on_outcome=report.outcome,
+                on_progress=report.progress,
+            )
+    return report.finish("dead letter")
+
+
+async def drop_dead_letters(arguments: argparse.Namespace) -> int:
+    """Remove dead letters for good; without --yes only their number is shown, with status 2."""
+    if (problem := wrong_bulk(arguments, "dead letters")) is not None:
+        complain(problem)
+        return 2
+    async with connected() as (redis, settings):
+        selection = selection_of(arguments)
+        if arguments.yes and not arguments.dry_run:
+            report = BulkReport(arguments, "dropped")
+            await drop_letters(redis, settings.keys, selection, on_outcome=report.outcome, on_progress=report.progress)
+            return report.finish("dead letter")
+        names = [view.name async for view in select_letters(redis, settings.keys, selection)]
+    return preview_drop(arguments, names, "dead letter")
+
+
+_ACTIONS: Final[dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, int]]]] = {
+    "list": list_dead_letters,
+    "show": show_dead_letter,
+    "replay": replay_dead_letters,
+    "drop": drop_dead_letters,
+}

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Final
 from router.commands.connected import connected
 from router.core.keys import COMMANDER, RESOLVER, Target, progress
 from router.operations.redaction import plain
-from router.process.terminal import complain, show
-from router.streams.store.inspect import all_streams, has_consumer, read_stream
+from router.operations.streams import read_streams
+from router.process.terminal import complain, show, show_json
+from router.streams.store.inspect import has_consumer
 from router.streams.store.parking import PARTS
 
 if TYPE_CHECKING:
     import argparse
 
     from router.core.keys import Keys
+    from router.operations.streams import GroupReport
     from router.streams.client.connection import Redis
-    from router.streams.store.inspect import GroupState
 
 #: The group of each shipped process, and the process.
 OURS: Final = {
@@ -34,20 +35,24 @@ OURS: Final = {
 async def run_groups(arguments: argparse.Namespace) -> int:
     """Run the action that was asked for; returns the exit status."""
     if arguments.action == "list":
-        return await list_groups()
+        return await list_groups(is_json=arguments.json)
     if arguments.name is None:
         complain("name the group to remove (see `groups list`)")
         return 2
     return await remove_group(arguments.name)
 
 
-async def list_groups() -> int:
-    """Print each group of each stream: what it has not read, what is pending, and its consumers."""
+async def list_groups(*, is_json: bool = False) -> int:
+    """Print each group of each stream: what it has not read, what is pending and parked, and its consumers."""
     async with connected() as (redis, settings):
-        for stream in all_streams(settings.keys):
-            for group in (await read_stream(redis, settings.keys, stream)).groups:
+        for stream in await read_streams(redis, settings.keys):
+            for group in stream.groups:
                 owner = f"  of {OURS[group.name]}" if group.name in OURS else ""
-                show(f"{stream}  {plain(group.name)}  {_describe(group)}{owner}")
+                if is_json:
+                    is_ours = group.name in OURS
+                    show_json({"stream": stream.key, **group.to_json(), "is_ours": is_ours})
+                else:
+                    show(f"{stream.key}  {plain(group.name)}  {_describe(group)}{owner}")
     return 0
 
 
@@ -74,11 +79,11 @@ async def remove_group(name: str) -> int:
     return 0
 
 
-async def _find(redis: Redis, keys: Keys, name: str) -> list[tuple[str, GroupState]]:
+async def _find(redis: Redis, keys: Keys, name: str) -> list[tuple[str, GroupReport]]:
     """Return the streams that have the group, and its state in each."""
-    states = [await read_stream(redis, keys, stream) for stream in all_streams(keys)]
-    return [(state.key, group) for state in states for group in state.groups if group.name == name]
+    return [(one.key, group) for one in await read_streams(redis, keys) for group in one.groups if group.name == name]
 
 
-def _describe(group: GroupState) -> str:
-    return f"unread {group.lag}, pending {group.pending}, consumers {group.consumers}"
+def _describe(group: GroupReport) -> str:
+    parked = f", waiting {group.parked}" if group.parked else ""
+    return f"unread {group.lag}, pending {group.pending}{parked}, consumers {len(group.readers)}"

@@ -6,9 +6,6 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from router.core.events import SourceName
-from router.core.refused import REASONS
-
 #: The bound of ROUTER_PARTITIONS.
 MOST_PARTITIONS: Final = 1024
 #: The roles of the console (router.console.pages).
@@ -47,6 +44,12 @@ class HelpFormat(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescription
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return super()._get_help_string(action) if action.default else action.help
+
+
+def add_state_dir(parser: argparse.ArgumentParser) -> None:
+    """Add the option of commands that find a running `dev`."""
+    text = "use the `dev` that was started in DIR (default: .state, if REDIS_URL is not set)"
+    parser.add_argument("--state-dir", type=Path, metavar="DIR", help=text)
 
 
 def add_no_options(_: argparse.ArgumentParser) -> None:
@@ -109,6 +112,7 @@ def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
 
 def add_check_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `check`."""
+    add_state_dir(parser)
     parser.add_argument("--offline", action="store_true", help="check the configuration only, connect to nothing")
     parser.add_argument("--json", action="store_true", help="print findings and settings as one JSON object")
 
@@ -125,17 +129,9 @@ def add_handler_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help=text)
 
 
-def add_dead_letter_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `dead-letters`."""
-    parser.add_argument("action", choices=("list", "replay"))
-    parser.add_argument("ids", nargs="*", metavar="ID", help="dead letters to replay, as `list` shows them")
-    parser.add_argument("--all", action="store_true", help="replay all of them")
-    parser.add_argument("--json", action="store_true", help="list as JSON lines, with the entry's fields")
-    parser.add_argument("--unmasked", action="store_true", help="list numbers, mailboxes and bodies as they are")
-
-
 def add_decision_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `explain`."""
+    add_state_dir(parser)
     parser.add_argument("id", metavar="ID", help="a conversation id or a participant id")
     parser.add_argument(
         "--with",
@@ -146,14 +142,9 @@ def add_decision_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
 
-def add_group_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `groups`."""
-    parser.add_argument("action", choices=("list", "remove"))
-    parser.add_argument("name", nargs="?", metavar="NAME", help="the group to remove from all streams")
-
-
 def add_repartition_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `repartition`."""
+    add_state_dir(parser)
     parser.add_argument("number", type=_partitions, metavar="N", help="number of partitions, 1 to 1024")
     parser.add_argument("--dry-run", action="store_true", help="show what would be moved, and move nothing")
 
@@ -165,30 +156,9 @@ def _partitions(text: str) -> int:
     return number
 
 
-def add_quarantine_options(parser: argparse.ArgumentParser) -> None:
-    """Add the actions of `quarantine` and their options."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|replay")
-    listing = actions.add_parser("list", help="what was refused, when and why")
-    listing.add_argument("--json", action="store_true", help="list as JSON lines")
-    show = actions.add_parser("show", help="headers, reason and body of one entry, private values masked")
-    show.add_argument("id", metavar="ID", help="an entry, as `list` shows it")
-    show.add_argument("--raw", metavar="FILE", help="write the request to FILE (-: standard output), nothing masked")
-    text = "check entries again with the current settings and accept what is right; the rest stays (status 1)"
-    replay = actions.add_parser("replay", help=text, description=text)
-    replay.add_argument("ids", nargs="*", metavar="ID", help="entries, as `list` shows them")
-    replay.add_argument("--all", action="store_true", help="all entries, or those of --reason and --source")
-    replay.add_argument(
-        "--trust",
-        action="store_true",
-        help="accept these ids without checking their signatures, for a token that is gone",
-    )
-    for each in (listing, replay):
-        each.add_argument("--reason", choices=REASONS, help="only entries refused for this reason")
-        each.add_argument("--source", choices=[str(name) for name in SourceName], help="only entries of this source")
-
-
 def add_explain_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `explain-signature`."""
+    add_state_dir(parser)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--id", help="an entry of the quarantine, as `quarantine list` shows it")
     which.add_argument("--request", metavar="FILE", help="a whole HTTP request as text (-: standard input)")

@@ -1,27 +1,28 @@
-"""`python -m router quarantine list|show|replay`."""
+"""`python -m router quarantine list|show|replay|drop`."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from router.commands.connected import connected
+from router.commands.selecting import BulkReport, preview_drop, selection_of, wrong_bulk
+from router.core.bulk import EntryOutcome
 from router.core.printable import masked
 from router.core.timestamps import to_text
+from router.operations.quarantine import drop_kept, find_kept, replay_kept, select_kept
 from router.operations.redaction import masked_path, plain, shown_body
 from router.process.terminal import complain, show, show_bytes, show_json
 from router.receiver.replay import QuarantineReplay
 from router.receiver.serve import REQUIRED
-from router.streams.store.quarantine import Kept, find, list_kept
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import AsyncIterator
+    from collections.abc import Callable, Coroutine
 
-    from router.settings.model import Settings
-    from router.streams.client.connection import Redis
+    from router.streams.store.quarantine import Kept
 
 _TRUST_WARNING = (
     "WARNING: --trust accepts webhooks whose signature does not match, although anybody can have sent them.",
@@ -31,72 +32,73 @@ _TRUST_WARNING = (
 
 async def run_quarantine(arguments: argparse.Namespace) -> int:
     """Run the action that was asked for; returns the exit status."""
-    if arguments.action == "list":
-        return await list_quarantine(arguments)
-    if arguments.action == "show":
-        return await show_quarantined(arguments.id, raw=arguments.raw)
-    return await replay_quarantined(arguments)
+    return await _ACTIONS[arguments.action](arguments)
 
 
 async def list_quarantine(arguments: argparse.Namespace) -> int:
-    """Print the entries without their bodies, for people or (`json`) for programs."""
+    """Print the entries that match without their bodies, for people or (`json`) for programs."""
     reasons: Counter[str] = Counter()
     async with connected() as (redis, settings):
-        async for kept in list_kept(redis, settings.keys):
-            if not is_selected(kept, arguments):
-                continue
-            reasons[kept.refused.reason] += 1
+        async for view in select_kept(redis, settings.keys, selection_of(arguments)):
+            reasons[view.kept.refused.reason] += 1
             if arguments.json:
-                show_json(_as_object(kept))
+                show_json(_as_object(view.kept, unmasked=arguments.unmasked), unmasked=arguments.unmasked)
             else:
-                show(*_as_lines(kept))
+                show(*_as_lines(view.kept, unmasked=arguments.unmasked), unmasked=arguments.unmasked)
+            if reasons.total() == arguments.limit:
+                break
     if not arguments.json:
         shown = ", ".join(f"{count} {plain(reason)}" for reason, count in sorted(reasons.items()))
         show(f"{reasons.total()} in the quarantine" + (f": {shown}" if shown else ""))
     return 0
 
 
-def is_selected(kept: Kept, arguments: argparse.Namespace) -> bool:
-    """Tell whether an entry matches --reason and --source."""
-    refused = kept.refused
-    return arguments.reason in {None, refused.reason} and arguments.source in {None, refused.source}
-
-
-def _as_lines(kept: Kept) -> list[str]:
+def _as_lines(kept: Kept, *, unmasked: bool) -> list[str]:
     refused = kept.refused
     again = f"  repeated {kept.repeats} times" if kept.repeats else ""
     kind = f"{plain(refused.source)}  {refused.status} {plain(refused.reason)}"
-    head = f"{kept.entry_id}  {to_text(refused.received_at)}  {kind}  {_reason(refused.account_id) or '-'}{again}"
-    return [head, f"    {_reason(refused.detail)}"]
+    account = _quoted(refused.account_id, unmasked=unmasked) or "-"
+    head = f"{kept.entry_id}  {to_text(refused.received_at)}  {kind}  {account}{again}"
+    return [head, f"    {_quoted(refused.detail, unmasked=unmasked)}"]
 
 
-def _reason(text: str) -> str:
+def _quoted(text: str, *, unmasked: bool) -> str:
     """Return a text that may quote what a stranger gave for an id: a number is masked with and without its plus."""
-    return masked(plain(text), has_ids=False)
+    return plain(text) if unmasked else masked(plain(text), has_ids=False)
 
 
-def _as_object(kept: Kept) -> dict[str, Any]:
-    shown = asdict(kept.refused) | {"path": masked_path(kept.refused.raw_path), "size": kept.refused.size}
+def _as_object(kept: Kept, *, unmasked: bool) -> dict[str, Any]:
+    shown = asdict(kept.refused) | {"path": _path(kept, unmasked=unmasked), "size": kept.refused.size}
     shown = {name: value for name, value in shown.items() if name not in {"body", "raw_path", "headers"}}
-    shown |= {name: masked(shown[name], has_ids=False) for name in ("account_id", "detail")}
+    if not unmasked:
+        shown |= {name: masked(shown[name], has_ids=False) for name in ("account_id", "detail")}
     return {"id": kept.entry_id, "repeats": kept.repeats} | shown
 
 
-async def show_quarantined(entry_id: str, *, raw: str | None = None) -> int:
+def _path(kept: Kept, *, unmasked: bool) -> str:
+    return plain(kept.refused.raw_path) if unmasked else masked_path(kept.refused.raw_path)
+
+
+async def show_quarantined(arguments: argparse.Namespace) -> int:
     """Print one entry, private values masked; with `raw`, write the request to that file (`-`: standard output)."""
     async with connected() as (redis, settings):
-        kept = await find(redis, settings.keys, entry_id)
-    if kept is None:
-        complain(f"{entry_id}: no such entry in the quarantine")
+        view = await find_kept(redis, settings.keys, arguments.id)
+    if view is None:
+        complain(f"{plain(arguments.id)}: no such entry in the quarantine")
         return 1
-    if raw is None:
-        show(*_describe(kept))
-        return 0
-    try:
-        _write_request(kept, raw)
-    except (OSError, ValueError) as error:
-        complain(f"{raw}: cannot be written: {error}")
-        return 1
+    kept = view.kept
+    if arguments.raw is not None:
+        try:
+            _write_request(kept, arguments.raw)
+        except (OSError, ValueError) as error:
+            complain(f"{arguments.raw}: cannot be written: {error}")
+            return 1
+    elif arguments.json:
+        headers = {"headers": [list(one) for one in kept.refused.headers]}
+        body = {"body": _body_lines(kept, unmasked=arguments.unmasked)}
+        show_json(_as_object(kept, unmasked=arguments.unmasked) | headers | body, unmasked=arguments.unmasked)
+    else:
+        show(*_describe(kept, unmasked=arguments.unmasked), unmasked=arguments.unmasked)
     return 0
 
 
@@ -113,65 +115,80 @@ def _write_request(kept: Kept, path: str) -> None:
     show(f"{path}: the whole request, nothing masked")
 
 
-def _describe(kept: Kept) -> list[str]:
+def _describe(kept: Kept, *, unmasked: bool) -> list[str]:
     refused = kept.refused
-    content_type = next((value for name, value in refused.headers if name.lower() == "content-type"), "")
     body = f"{len(refused.body)} bytes" if refused.is_whole else "not kept"
     return [
         f"{kept.entry_id}",
-        f"  refused    {refused.status} {plain(refused.reason)}: {_reason(refused.detail)}",
+        f"  refused    {refused.status} {plain(refused.reason)}: {_quoted(refused.detail, unmasked=unmasked)}",
         f"  source     {plain(refused.source)}",
-        f"  account    {_reason(refused.account_id) or '(names none)'}",
+        f"  account    {_quoted(refused.account_id, unmasked=unmasked) or '(names none)'}",
         f"  received   {to_text(refused.received_at)}, repeated {kept.repeats} times",
-        f"  request    {plain(refused.method)} {masked_path(refused.raw_path)}",
+        f"  request    {plain(refused.method)} {_path(kept, unmasked=unmasked)}",
         *(f"  header     {plain(name)}: {plain(value)}" for name, value in refused.headers),
         f"  body       {body}",
-        *(f"    {line}" for line in shown_body(content_type, refused.body) if refused.is_whole),
+        *(f"    {line}" for line in _body_lines(kept, unmasked=unmasked)),
     ]
+
+
+def _body_lines(kept: Kept, *, unmasked: bool) -> list[str]:
+    refused = kept.refused
+    content_type = next((value for name, value in refused.headers if name.lower() == "content-type"), "")
+    return shown_body(content_type, refused.body, unmasked=unmasked) if refused.is_whole else []
 
 
 async def replay_quarantined(arguments: argparse.Namespace) -> int:
     """Check entries again and accept them; status 1 if one stays or does not exist, 2 for wrong usage."""
-    problem = _wrong_usage(arguments)
+    problem = _wrong_trust(arguments) or wrong_bulk(arguments, "entries")
     if problem:
         complain(problem)
         return 2
     if arguments.trust:
         complain(*_TRUST_WARNING)
-    replayed, left = 0, 0
+    report = BulkReport(arguments, "would be replayed" if arguments.dry_run else "replayed")
     async with connected(REQUIRED) as (redis, settings):
-        replay = QuarantineReplay(settings, redis)
-        async for name, kept in _chosen(redis, settings, arguments):
-            if kept is None:
-                complain(f"{name}: no such entry in the quarantine")
-                left += 1
-                continue
-            outcome = await replay.replay(kept, is_trusted=arguments.trust)
-            show(f"{name}: {plain(outcome.text)}")
-            replayed, left = replayed + outcome.is_accepted, left + (not outcome.is_accepted)
-    show(f"{replayed} replayed" + (f", {left} not" if left else ""))
-    return 1 if left else 0
+        replay, selection = QuarantineReplay(settings, redis), selection_of(arguments)
+        if arguments.dry_run:
+            async for view in select_kept(redis, settings.keys, selection):
+                result = await replay.preview(view.kept, is_trusted=arguments.trust)
+                report.outcome(EntryOutcome(view.name, is_done=result.is_accepted, text=result.text))
+        else:
+            await replay_kept(
+                redis,
+                settings.keys,
+                selection,
+                replay,
+                is_trusted=arguments.trust,
+                on_outcome=report.outcome,
+                on_progress=report.progress,
+            )
+    return report.finish("entry in the quarantine")
 
 
-def _wrong_usage(arguments: argparse.Namespace) -> str | None:
-    """Return the problem with the ids and options, None if there is none."""
+def _wrong_trust(arguments: argparse.Namespace) -> str | None:
     if arguments.trust and (arguments.all or not arguments.ids):
         return "--trust needs the ids of entries that you have looked at, and never --all"
-    if not arguments.ids and not arguments.all:
-        return "name the entries to replay (see `quarantine list`), or give --all"
-    if arguments.ids and arguments.all:
-        return "name entries or give --all, not both"
     return None
 
 
-async def _chosen(
-    redis: Redis, settings: Settings, arguments: argparse.Namespace
-) -> AsyncIterator[tuple[str, Kept | None]]:
-    """Yield the entries to replay by id, with None for an id that does not exist."""
-    if not arguments.all:
-        for entry_id in dict.fromkeys(arguments.ids):
-            yield entry_id, await find(redis, settings.keys, entry_id)
-        return
-    async for kept in list_kept(redis, settings.keys):
-        if is_selected(kept, arguments):
-            yield kept.entry_id, kept
+async def drop_quarantined(arguments: argparse.Namespace) -> int:
+    """Remove entries for good; without --yes only their number is shown, with status 2."""
+    if (problem := wrong_bulk(arguments, "entries")) is not None:
+        complain(problem)
+        return 2
+    async with connected() as (redis, settings):
+        selection = selection_of(arguments)
+        if arguments.yes and not arguments.dry_run:
+            report = BulkReport(arguments, "dropped")
+            await drop_kept(redis, settings.keys, selection, on_outcome=report.outcome, on_progress=report.progress)
+            return report.finish("entry in the quarantine")
+        names = [view.name async for view in select_kept(redis, settings.keys, selection)]
+    return preview_drop(arguments, names, "entry in the quarantine")
+
+
+_ACTIONS: Final[dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, int]]]] = {
+    "list": list_quarantine,
+    "show": show_quarantined,
+    "replay": replay_quarantined,
+    "drop": drop_quarantined,
+}

@@ -37,7 +37,7 @@ async def run_repartition(arguments: argparse.Namespace) -> int:
         return await _move(redis, settings, arguments.number)
     except (RouterError, RedisError, OSError) as error:
         reason = str(error) if isinstance(error, RouterError) else describe_fully(error)
-        complain(reason, "nothing is lost: run the same command again to continue", unmasked=True)
+        complain(f"{reason}; nothing is lost: run the same command again to continue", unmasked=True)
         return 1
     finally:
         await redis.aclose()

@@ -74,15 +74,26 @@ async def select_letters(
 ) -> AsyncIterator[LetterView]:
     """Yield the letters that match, oldest first in each partition, those behind `after` (a name).
 
-    Each letter that was looked at is counted in `progress`.
+    Each letter that was looked at is counted in `progress`. Ids that do not exist are passed over.
     """
-    since, until = selection.since_ms, selection.until_ms
-    async for letter in list_letters(redis, keys, after=after, since=since, until=until):
+    async for letter in _candidates(redis, keys, selection, after):
         if progress is not None:
             progress.looked_at += 1
         view = LetterView(letter, read_facts(letter.fields))
-        if selection.takes(letter.name, letter.reason, view.facts, stream=letter.stream, group=letter.group):
+        if selection.takes(letter.reason, view.facts, stream=letter.stream, group=letter.group):
             yield view
+
+
+async def _candidates(redis: Redis, keys: Keys, selection: Selection, after: str) -> AsyncIterator[DeadLetter]:
+    """Yield the letters that are named, or all of the wanted time."""
+    if selection.ids:
+        for name in dict.fromkeys(selection.ids):
+            if (letter := await find_letter(redis, keys, name)) is not None:
+                yield letter
+        return
+    since, until = selection.since_ms, selection.until_ms
+    async for letter in list_letters(redis, keys, after=after, since=since, until=until):
+        yield letter
 
 
 async def replay_letters(
@@ -98,7 +109,7 @@ async def replay_letters(
 
     Raises RedisError if Redis does not answer; what was done until then has been told.
     """
-    progress = BulkProgress(await count_letters(redis, keys))
+    progress = BulkProgress(len(selection.ids) or await count_letters(redis, keys))
     async for step in _steps(select_letters(redis, keys, selection, progress=progress)):
         letters = [one.letter for one in step if can_replay(keys, one.letter)]
         results = await replay_all(redis, keys, letters, replayed_at=to_text(now))
@@ -120,11 +131,11 @@ async def drop_letters(
     on_progress: OnProgress = ignore,
 ) -> BulkProgress:
     """Remove all letters that match for good. Raises RedisError."""
-    progress = BulkProgress(await count_letters(redis, keys))
+    progress = BulkProgress(len(selection.ids) or await count_letters(redis, keys))
     async for step in _steps(select_letters(redis, keys, selection, progress=progress)):
-        await drop(redis, keys, [one.letter for one in step])
-        for view in step:
-            outcome = EntryOutcome(view.name, is_done=True, text="dropped")
+        results = await drop(redis, keys, [one.letter for one in step])
+        for view, is_done in zip(step, results, strict=True):
+            outcome = EntryOutcome(view.name, is_done=is_done, text="dropped" if is_done else "already gone")
             progress.note(outcome)
             on_outcome(outcome)
         on_progress(progress)

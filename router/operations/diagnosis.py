@@ -157,3 +157,14 @@ RULES: Final[tuple[Callable[[Status], Iterator[Problem]], ...]] = (
     _customers,
     _deaths,
 )
+
+
+def redis_away(reason: str, *, takes_webhooks: bool | None) -> Problem:
+    """Return the problem of a Redis that does not answer. `takes_webhooks`: the receiver's /readyz; None: not asked."""
+    receivers = {
+        None: "",
+        True: "; the receiver keeps webhooks in its spool meanwhile",
+        False: "; the receiver does not answer, or refuses webhooks with 503",
+    }
+    action = "start or repair Redis; workers and consumers go on by themselves"
+    return Problem(Level.DOWN, f"{reason}{receivers[takes_webhooks]}", action, "redis-does-not-answer")

@@ -72,15 +72,28 @@ async def find_kept(redis: Redis, keys: Keys, name: str) -> KeptView | None:
 async def select_kept(
     redis: Redis, keys: Keys, selection: Selection, *, after: str = "", progress: BulkProgress | None = None
 ) -> AsyncIterator[KeptView]:
-    """Yield the webhooks that match, oldest first, those behind `after`; each one looked at is counted."""
-    since, until = selection.since_ms, selection.until_ms
-    async for kept in list_kept(redis, keys, after=after, since=since, until=until):
+    """Yield the webhooks that match, oldest first, those behind `after`; each one looked at is counted.
+
+    Ids that do not exist are passed over.
+    """
+    async for kept in _candidates(redis, keys, selection, after):
         if progress is not None:
             progress.looked_at += 1
         refused = kept.refused
         facts = EntryFacts(kind=refused.source, account=refused.account_id)
-        if selection.takes(kept.entry_id, f"{refused.reason}: {refused.detail}", facts):
+        if selection.takes(f"{refused.reason}: {refused.detail}", facts):
             yield KeptView(kept)
+
+
+async def _candidates(redis: Redis, keys: Keys, selection: Selection, after: str) -> AsyncIterator[Kept]:
+    """Yield the webhooks that are named, or all of the wanted time."""
+    if selection.ids:
+        for name in dict.fromkeys(selection.ids):
+            if (kept := await find(redis, keys, name)) is not None:
+                yield kept
+        return
+    async for kept in list_kept(redis, keys, after=after, since=selection.since_ms, until=selection.until_ms):
+        yield kept
 
 
 async def replay_kept(
@@ -94,7 +107,7 @@ async def replay_kept(
     on_progress: OnProgress = ignore,
 ) -> BulkProgress:
     """Check all webhooks that match once more, and accept those that are right by now. Raises RedisError."""
-    progress = BulkProgress(sum((await count_kept(redis, keys)).values()))
+    progress = BulkProgress(len(selection.ids) or sum((await count_kept(redis, keys)).values()))
     async for view in select_kept(redis, keys, selection, progress=progress):
         result = await replay.replay(view.kept, is_trusted=is_trusted)
         outcome = EntryOutcome(view.name, is_done=result.is_accepted, text=result.text)
@@ -115,7 +128,7 @@ async def drop_kept(
     on_progress: OnProgress = ignore,
 ) -> BulkProgress:
     """Remove all webhooks that match for good. Raises RedisError."""
-    progress = BulkProgress(sum((await count_kept(redis, keys)).values()))
+    progress = BulkProgress(len(selection.ids) or sum((await count_kept(redis, keys)).values()))
     async for view in select_kept(redis, keys, selection, progress=progress):
         is_done = await remove(redis, keys, view.kept)
         outcome = EntryOutcome(view.name, is_done=is_done, text="dropped" if is_done else "already gone")

@@ -18,7 +18,7 @@ class Selection:
     a source, or the type of an entry.
     """
 
-    ids: frozenset[str] = frozenset()
+    ids: tuple[str, ...] = ()
     reason: str = ""
     stream: str = ""
     group: str = ""
@@ -38,11 +38,10 @@ class Selection:
         """The last millisecond, None: without end."""
         return None if self.until is None else max(0, -(-self.until // 1000) - 1)
 
-    def takes(self, name: str, reason: str, facts: EntryFacts, *, stream: str = "", group: str = "") -> bool:
-        """Return whether an entry is wanted, apart from its time."""
+    def takes(self, reason: str, facts: EntryFacts, *, stream: str = "", group: str = "") -> bool:
+        """Return whether an entry is wanted, apart from its name and its time."""
         return (
-            (not self.ids or name in self.ids or name.rpartition(":")[2] in self.ids)
-            and self.reason.casefold() in reason.casefold()
+            self.reason.casefold() in reason.casefold()
             and self.stream in {"", stream, stream.partition("}:")[2]}
             and self.group in {"", group}
             and self.account in {"", facts.account}

@@ -137,11 +137,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
         app[PARTITIONS] = watch = PartitionWatch(app[REDIS], settings, appender)
         await watch.start([calls, drainer] if drainer is not None else [calls])  # raises before anything else runs
         await clock.begin(app[REDIS])
-        announcer = Announcer(app[REDIS], settings.keys, kind="web", facts=lambda: _facts(spool))
-        tasks = [
-            asyncio.create_task(clock.run(app[REDIS]), name="clock"),
-            asyncio.create_task(announcer.run(), name="announce"),
-        ]
+        tasks = _begin_tasks(app[REDIS], settings, clock, spool)
         if drainer is not None:
             await drainer.start()
         app[BACKGROUND] = Background(*tasks, *watch.tasks, *(drainer.tasks if drainer else []))
@@ -159,9 +155,17 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     return app
 
 
-def _facts(spool: Spool | None) -> dict[str, Any]:
-    """Return what is announced of a receiver."""
-    return {"spool": spool.describe() if spool is not None else {"status": "off"}}
+def _begin_tasks(redis: Redis, settings: Settings, clock: RedisClock, spool: Spool | None) -> list[asyncio.Task[None]]:
+    """Keep the estimate of the time, and announce this process with the state of its spool."""
+
+    def facts() -> dict[str, Any]:
+        return {"spool": spool.describe() if spool is not None else {"status": "off"}}
+
+    announcer = Announcer(redis, settings.keys, kind="web", facts=facts)
+    return [
+        asyncio.create_task(clock.run(redis), name="clock"),
+        asyncio.create_task(announcer.run(), name="announce"),
+    ]
 
 
 def _expect_counts() -> None:

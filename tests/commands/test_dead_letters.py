@@ -2,6 +2,7 @@
 
 import pytest
 
+from router.__main__ import make_parser
 from router.commands.dead_letters import list_dead_letters
 from router.core.entries import CommunicationData
 from router.core.keys import Keys
@@ -22,7 +23,8 @@ async def test_a_letter_names_conversation_customer_and_message(environment, red
     letter = {"dead-stream": Keys().participants(0, "ai-agent"), "dead-entry": "1-0", "dead-group": "ai-agent"}
     letter |= {"dead-reason": "ValueError", "dead-deliveries": "5", "dead-failed-at": "now"}
     await redis.xadd(Keys().dead_letters(0), fields_of(entry) | letter)
-    await list_dead_letters(unmasked=unmasked)
+    flags = ["--unmasked"] if unmasked else []
+    await list_dead_letters(make_parser().parse_args(["dead-letters", "list", *flags]))
     printed = capsys.readouterr().out
     assert "conversation conv_conversation_1  customer conv_participant_1  address SMS " in printed
     assert (CUSTOMER in printed) == unmasked

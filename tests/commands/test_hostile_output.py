@@ -59,6 +59,14 @@ def printed(capsys):
     return check
 
 
+async def letters(*arguments):
+    return await list_dead_letters(make_parser().parse_args(["dead-letters", "list", *arguments]))
+
+
+async def show_one(entry_id):
+    return await show_quarantined(make_parser().parse_args(["quarantine", "show", entry_id]))
+
+
 async def add_letter(redis, keys, **fields):
     """Add a dead letter as a stranger's event may have made it."""
     given = {
@@ -78,10 +86,10 @@ async def add_letter(redis, keys, **fields):
 
 
 async def test_dead_letters_are_listed_safely(environment, redis, keys, printed):
-    """Key, group, reason and time may all come from outside; each letter has two lines."""
+    """Key, group, reason and time may all come from outside; each letter has three lines."""
     await add_letter(redis, keys)
-    await list_dead_letters()
-    assert len(printed()) == 4  # with the sum, and the end
+    await letters()
+    assert len(printed()) == 5  # with the sum, and the end
 
 
 @pytest.mark.parametrize(
@@ -97,7 +105,7 @@ async def test_dead_letters_are_listed_safely(environment, redis, keys, printed)
 async def test_dead_letters_as_json_show_no_private_value(environment, redis, keys, printed, field, content):
     """The names of the body and what is not private are enough to see what it was."""
     await add_letter(redis, keys, **{field: content})
-    await list_dead_letters(is_json=True)
+    await letters("--json")
     (line, _) = printed()
     letter = orjson.loads(line)
     assert letter["deliveries"] == 5
@@ -117,12 +125,12 @@ async def test_dead_letters_as_json_show_no_private_value(environment, redis, ke
 async def test_the_subject_of_a_dead_letter_shows_no_address(environment, redis, keys, capsys, subject, shown):
     """It is a pair of addresses of any form, or an id, which operators need."""
     await add_letter(redis, keys, subject=subject, previous="1767787200000-0", note=f"a\n{NUMBER}\t{NUMBER}")
-    await list_dead_letters(is_json=True)
+    await letters("--json")
     line = capsys.readouterr().out
     fields = orjson.loads(line)["fields"]
     assert (fields["subject"], fields["previous"]) == (shown, "1767787200000-0")
     assert not [one for one in PRIVATE if one in line]
-    await list_dead_letters(is_json=True, unmasked=True)
+    await letters("--json", "--unmasked")
     assert orjson.loads(capsys.readouterr().out)["fields"]["subject"] == subject
 
 
@@ -130,7 +138,7 @@ async def test_a_field_name_that_is_not_utf_8_hides_no_later_letter(environment,
     """It is shown with its bytes escaped."""
     await add_letter(redis, keys, **{"n\udcff": "x"})
     await add_letter(redis, keys)
-    await list_dead_letters(is_json=True)
+    await letters("--json")
     first, second = map(orjson.loads, capsys.readouterr().out.splitlines())
     assert first["fields"]["n\\xff"] == "x"
     assert "n\\xff" not in second["fields"]
@@ -139,9 +147,9 @@ async def test_a_field_name_that_is_not_utf_8_hides_no_later_letter(environment,
 async def test_an_operator_may_see_everything(environment, redis, keys, printed):
     """With --unmasked, and still as text: no control character is obeyed."""
     await add_letter(redis, keys)
-    await list_dead_letters(unmasked=True)
+    await letters("--unmasked")
     printed(shows=PRIVATE)
-    await list_dead_letters(is_json=True, unmasked=True)
+    await letters("--json", "--unmasked")
     line, _ = printed(shows=PRIVATE)
     assert orjson.loads(line)["fields"]["body"] == f"Body={BAD}&From={NUMBER}&ProfileName={MAILBOX}"
 
@@ -166,7 +174,7 @@ async def test_the_quarantine_is_shown_safely(environment, redis, keys, printed)
     for arguments in (["list"], ["list", "--json"]):
         await list_quarantine(make_parser().parse_args(["quarantine", *arguments]))
         printed()
-    await show_quarantined(entry_id)
+    await show_one(entry_id)
     printed()
 
 
@@ -176,7 +184,7 @@ async def test_the_quarantine_shows_no_number_that_stands_for_an_account(environ
     entry_id = await keep(redis, keys, replace(REFUSED, account_id=NUMBER[1:], detail=detail), BOUNDS)
     for arguments in (["list"], ["list", "--json"]):
         await list_quarantine(make_parser().parse_args(["quarantine", *arguments]))
-    await show_quarantined(entry_id)
+    await show_one(entry_id)
     shown = capsys.readouterr().out
     assert NUMBER[1:] not in shown
     assert shown.count("account 1555***01 is not configured") == 3

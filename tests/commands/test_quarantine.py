@@ -55,7 +55,7 @@ async def test_list_filters_and_prints_json(ids, receiver, capsys):
 
 async def test_show_masks_private_values(ids, receiver, capsys):
     """Reason, headers and the names of the body are shown, addresses are masked."""
-    assert await show_quarantined(ids[0]) == 0
+    assert await show_quarantined(options("show", ids[0])) == 0
     text = capsys.readouterr().out
     assert "refused    403 signature: X-Twilio-Signature does not match" in text
     assert "header     X-Twilio-Signature: " in text
@@ -66,7 +66,7 @@ async def test_show_masks_private_values(ids, receiver, capsys):
 async def test_show_raw_writes_the_original_request(ids, receiver, tmp_path, capsys):
     """The bytes of the request go to a file, nothing masked."""
     path = tmp_path / "request"
-    assert await show_quarantined(ids[0], raw=str(path)) == 0
+    assert await show_quarantined(options("show", ids[0], "--raw", str(path))) == 0
     head, _, body = path.read_bytes().partition(b"\r\n\r\n")
     assert head.startswith(b"POST /webhooks/messaging HTTP/1.1\r\n")
     assert body == sms().body
@@ -75,7 +75,7 @@ async def test_show_raw_writes_the_original_request(ids, receiver, tmp_path, cap
 @pytest.mark.parametrize("entry_id", ["1-1", "nonsense"])
 async def test_show_of_an_unknown_id_fails(environment, redis, capsys, entry_id):
     """The error names the id."""
-    assert await show_quarantined(entry_id) == 1
+    assert await show_quarantined(options("show", entry_id)) == 1
     assert f"{entry_id}: no such entry" in capsys.readouterr().err
 
 
@@ -153,7 +153,7 @@ async def test_a_wrong_url_is_listed_and_replayed(start, environment, capsys):
     assert text.splitlines()[-1] == "2 in the quarantine: 2 route"
     assert text.count("set POST https://hooks.example.com/webhooks/messaging at Twilio") == 2
     (first, _) = [kept.entry_id async for kept in list_kept(receiver.redis, receiver.keys)]
-    assert await show_quarantined(first) == 0
+    assert await show_quarantined(options("show", first)) == 0
     text += capsys.readouterr().out
     assert "GET /webhooks/messaging?" in text
     assert not [one for one in PRIVATE if one in text]

@@ -172,9 +172,9 @@ async def replay_all(
     return [one.decode() if isinstance(one, bytes) else one for one in results]
 
 
-async def drop(redis: Redis, keys: Keys, letters: Sequence[DeadLetter]) -> int:
-    """Remove letters for good, in one round trip; returns how many there were. Raises RedisError."""
+async def drop(redis: Redis, keys: Keys, letters: Sequence[DeadLetter]) -> list[bool]:
+    """Remove letters for good, in one round trip; returns for each whether it was there. Raises RedisError."""
     pipeline = redis.pipeline(transaction=False)
     for letter in letters:
         pipeline.xdel(keys.dead_letters(letter.partition), letter.letter_id)
-    return sum(await pipeline.execute())
+    return [bool(removed) for removed in await pipeline.execute()]

@@ -90,7 +90,7 @@ async def test_a_whole_request_is_read_from_a_file_or_standard_input(refuse, tmp
     """The output of `quarantine show --raw` can be given as it is."""
     entry_id = await refuse(signed(sms(), base="http://hooks.example.com"))
     path = tmp_path / "request.txt"
-    await show_quarantined(entry_id, raw=str(path))
+    await show_quarantined(make_parser().parse_args(["quarantine", "show", entry_id, "--raw", str(path)]))
     capsys.readouterr()
     words = "set PUBLIC_BASE_URL=http://hooks.example.com"
     assert words in (await explain(capsys, "--request", str(path)))[1]
@@ -207,7 +207,7 @@ async def test_settings_of_a_signature_in_two_lines(start, environment, tmp_path
     arguments = ["--id", entry_id]
     if how == "request":
         path = tmp_path / "request"
-        await show_quarantined(entry_id, raw=str(path))
+        await show_quarantined(make_parser().parse_args(["quarantine", "show", entry_id, "--raw", str(path)]))
         arguments = ["--request", str(path)]
         capsys.readouterr()
     status, text = await explain(capsys, *arguments)
