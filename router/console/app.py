@@ -15,9 +15,11 @@ from aiohttp import web
 
 from router import metrics
 from router.console.answers import Answers
+from router.console.checking import check_input
 from router.console.identity import BACKGROUND_HEADER, NOBODY, Caller, cookie_name, identify, is_https
 from router.console.live import stream
-from router.console.pages import Answer, Live, Page, Redirect
+from router.console.openapi import make_document
+from router.console.pages import Answer, Live, Page, Redirect, View
 from router.console.rendering import Renderer
 from router.console.request import MAX_FORM, ConsoleRequest
 from router.console.roles import HOMES, ConsoleError
@@ -47,7 +49,7 @@ class Console:
         self._static = load_static()
         self._answers = Answers(Renderer(self._static.url), pages)
         self._stopping = asyncio.Event()
-        self._pages = pages
+        self._pages = (*pages, Page("GET", "/openapi.json", self._show_openapi, None, "OpenAPI document"))
 
     def make_app(self) -> web.Application:
         """Return the application."""
@@ -65,6 +67,10 @@ class Console:
         app.on_shutdown.append(self._stop)
         return app
 
+    async def _show_openapi(self, _: ConsoleRequest) -> View:
+        """Describe all pages."""
+        return View(make_document(self._pages))
+
     async def _protect(self, _: web.Request, response: web.StreamResponse) -> None:
         protect(self._ports.settings, response)
 
@@ -80,6 +86,7 @@ class Console:
                 return self._refuse(raw, request.caller)
             if page.method != "GET":
                 await check_action(request)
+            await check_input(page, request)
             answer = await self._run(page, request)
             response = await self._respond(page, request, answer)
             self._set_cookie(request, response)
@@ -135,6 +142,7 @@ class Console:
         if isinstance(answer, Redirect):
             return self._answers.redirect(request.raw, request.caller, answer)
         if isinstance(answer, Live):
+            assert page.is_live, page.path  # noqa: S101 - the OpenAPI document says so
             return await stream(request, page, answer, self._answers, self._stopping)
         return self._answers.view(request.raw, request.caller, page, answer)
 

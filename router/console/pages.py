@@ -79,7 +79,10 @@ PageHandler = Callable[["ConsoleRequest"], Awaitable[Answer]]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query parameter of a page, for the OpenAPI document; all are optional texts unless `schema` says otherwise."""
+    """A query parameter of a page, for the OpenAPI document; texts unless `schema` says otherwise.
+
+    Of `schema`, `type` (string or integer), `minimum`, `maximum`, `enum` and `maxLength` are checked.
+    """
 
     name: str
     description: str
@@ -93,7 +96,8 @@ class Page:
 
     `role` None: everybody who is signed in; with `is_public`: everybody. `navigation` is its label in the navigation,
     empty if it is not there. `query`, `body` and `answer` describe it in the OpenAPI document; `body` is the model of
-    the form or JSON object that a POST takes, `answer` that of its data.
+    the form or JSON object that a POST takes, `answer` that of its data. Parameters and bodies are checked against them
+    before the handler runs (router.console.checking). A page that answers Live `is_live`.
     """
 
     method: str
@@ -107,6 +111,7 @@ class Page:
     body: type[BaseModel] | None = None
     answer: type[BaseModel] | None = None
     is_public: bool = False
+    is_live: bool = False
 
     def allows(self, role: Role) -> bool:
         """Whether somebody with this role may open the page."""

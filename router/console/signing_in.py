@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pydantic import BaseModel
+
 from router.console.identity import address_of, begin_session
 from router.console.pages import Answer, Page, Parameter, Redirect, View
 from router.console.passwords import is_right
-from router.console.roles import HOMES, ConsoleError
+from router.console.roles import HOMES, ConsoleError, Role
 from router.logs import log
 
 if TYPE_CHECKING:
@@ -26,9 +28,9 @@ async def show_form(request: ConsoleRequest) -> View:
 async def sign_in(request: ConsoleRequest) -> Answer:
     """Sign in with name and password; the answer is the same whether the user exists or not."""
     form = await request.form()
-    name, password = str(form.get("name", "")), str(form.get("password", ""))
+    name, password = form["name"], form["password"]
     ports, address = request.ports, address_of(request.raw, request.ports.settings)
-    following = local_path(str(form.get("next", "")))
+    following = local_path(form.get("next", ""))
     wait = await ports.sign_ins.attempt(address, name)
     if wait:
         seconds = -(-wait // 1000)
@@ -51,7 +53,7 @@ async def show_link(request: ConsoleRequest) -> View:
 async def use_link(request: ConsoleRequest) -> Answer:
     """Sign in by a link."""
     form = await request.form()
-    name = await request.ports.sign_ins.take_link(str(form.get("token", "")))
+    name = await request.ports.sign_ins.take_link(form["token"])
     user = request.ports.users.read().users.get(name or "")
     if user is None:
         raise ConsoleError(403, _GONE)
@@ -84,13 +86,34 @@ def local_path(text: str) -> str:
     return text if is_local else ""
 
 
+class SignInForm(BaseModel):
+    """The form of the sign-in page."""
+
+    name: str
+    password: str
+    next: str = ""
+
+
+class LinkForm(BaseModel):
+    """The form behind a sign-in link."""
+
+    token: str
+
+
+class SignedIn(BaseModel):
+    """Who is signed in."""
+
+    user: str
+    role: Role
+
+
 _NEXT: Final = (Parameter("next", "the path to go to afterwards"),)
 _TOKEN: Final = (Parameter("token", "the secret part of the link"),)
 PAGES: Final = (
     Page("GET", "/sign-in", show_form, None, "Sign in", "sign-in.html", query=_NEXT, is_public=True),
-    Page("POST", "/sign-in", sign_in, None, "Sign in", "sign-in.html", is_public=True),
+    Page("POST", "/sign-in", sign_in, None, "Sign in", "sign-in.html", body=SignInForm, is_public=True),
     Page("GET", "/sign-in/link", show_link, None, "Sign in", "sign-in-link.html", query=_TOKEN, is_public=True),
-    Page("POST", "/sign-in/link", use_link, None, "Sign in", "sign-in-link.html", is_public=True),
+    Page("POST", "/sign-in/link", use_link, None, "Sign in", "sign-in-link.html", body=LinkForm, is_public=True),
     Page("POST", "/sign-out", sign_out, None, "Sign out"),
-    Page("GET", "/account", show_account, None, "Account", "account.html"),
+    Page("GET", "/account", show_account, None, "Account", "account.html", answer=SignedIn),
 )
