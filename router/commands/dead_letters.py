@@ -11,16 +11,17 @@ from router.commands.selecting import BulkReport, preview_drop, selection_of, wr
 from router.core.bulk import EntryOutcome
 from router.operations.contents import show_fields
 from router.operations.dead_letters import drop_letters, find, replay_letters, select_letters
+from router.operations.opening import open_entry
 from router.operations.previews import LetterPreviews
 from router.operations.redaction import masked_subject, plain, shown_content
 from router.process.terminal import CommandFailedError, complain, show, show_bytes, show_json
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     from router.operations.dead_letters import LetterView
-    from router.operations.previews import ReplayPreview
+from router.operations.previews import ReplayPreview
 
 
 def _text(value: bytes) -> str:
@@ -53,7 +54,8 @@ async def list_dead_letters(arguments: argparse.Namespace) -> int:
         async for view in select_letters(redis, settings.keys, selection_of(arguments)):
             count += 1
             if arguments.json:
-                show_json(_as_object(view, unmasked=arguments.unmasked), unmasked=arguments.unmasked)
+                content = open_entry(view.letter.fields, settings.sealer)
+                show_json(_as_object(view, content, unmasked=arguments.unmasked), unmasked=arguments.unmasked)
             else:
                 show(*_as_lines(view, unmasked=arguments.unmasked), unmasked=arguments.unmasked)
             if count == arguments.limit:
@@ -87,10 +89,10 @@ def _about(view: LetterView, *, unmasked: bool) -> str:
     return "  ".join(f"{name} {plain(value)}" for name, value in found.items() if value)
 
 
-def _as_object(view: LetterView, *, unmasked: bool) -> dict[str, Any]:
+def _as_object(view: LetterView, content: Mapping[bytes, bytes], *, unmasked: bool) -> dict[str, Any]:
     """Return a letter for JSON; of its content, unless `unmasked`, the names and what is not private."""
     fields: dict[str, Any] = {}
-    for name, value in view.letter.fields.items():
+    for name, value in content.items():
         show_value = _text if unmasked else _MASKED.get(name, _text)
         fields[_text(name)] = show_value(value)
     return {**view.to_json(unmasked=unmasked), "fields": fields}
@@ -104,16 +106,18 @@ async def show_dead_letter(arguments: argparse.Namespace) -> int:
     if view is None or preview is None:
         complain(f"{plain(arguments.id)}: no such dead letter")
         return 1
+    content = open_entry(view.letter.fields, settings.sealer)
     if arguments.raw is not None:
         _write(
             next((view.letter.fields[name] for name in _DOCUMENTS if name in view.letter.fields), b""), arguments.raw
         )
-    elif arguments.json:
-        shown = view.to_json(unmasked=arguments.unmasked) | {"replay": preview.to_json()}
-        fields = show_fields(view.letter.fields, unmasked=arguments.unmasked)
-        show_json(shown | {"fields": fields}, unmasked=arguments.unmasked)
+        return 0
+    fields = show_fields(content, unmasked=arguments.unmasked)
+    if arguments.json:
+        shown = view.to_json(unmasked=arguments.unmasked) | {"replay": preview.to_json(), "fields": fields}
+        show_json(shown, unmasked=arguments.unmasked)
     else:
-        show(*_describe(view, preview, unmasked=arguments.unmasked), unmasked=arguments.unmasked)
+        show(*_describe(view, preview, fields, unmasked=arguments.unmasked), unmasked=arguments.unmasked)
     return 0
 
 
@@ -128,7 +132,7 @@ def _write(content: bytes, path: str) -> None:
     show(f"{path}: {len(content)} bytes, nothing masked")
 
 
-def _describe(view: LetterView, preview: ReplayPreview, *, unmasked: bool) -> list[str]:
+def _describe(view: LetterView, preview: ReplayPreview, fields: list[dict[str, Any]], *, unmasked: bool) -> list[str]:
     letter = view.letter
     lines = [
         view.name,
@@ -140,7 +144,7 @@ def _describe(view: LetterView, preview: ReplayPreview, *, unmasked: bool) -> li
     facts = view.facts.to_json(unmasked=unmasked)
     lines += [f"  {label:<10} {facts[name]}" for name, label in names.items() if facts[name]]
     lines.append(f"  replay     {preview.text}")
-    for field in show_fields(letter.fields, unmasked=unmasked):
+    for field in fields:
         first, *rest = field["lines"] or [""]
         if rest:
             lines += [f"  {field['name']}", *(f"    {line}" for line in field["lines"])]

@@ -39,7 +39,7 @@ async def list_quarantine(arguments: argparse.Namespace) -> int:
     """Print the entries that match without their bodies, for people or (`json`) for programs."""
     reasons: Counter[str] = Counter()
     async with connected() as (redis, settings):
-        async for view in select_kept(redis, settings.keys, selection_of(arguments)):
+        async for view in select_kept(redis, settings.keys, selection_of(arguments), sealer=settings.sealer):
             reasons[view.kept.refused.reason] += 1
             if arguments.json:
                 show_json(_as_object(view.kept, unmasked=arguments.unmasked), unmasked=arguments.unmasked)
@@ -82,7 +82,7 @@ def _path(kept: Kept, *, unmasked: bool) -> str:
 async def show_quarantined(arguments: argparse.Namespace) -> int:
     """Print one entry, private values masked; with `raw`, write the request to that file (`-`: standard output)."""
     async with connected() as (redis, settings):
-        view = await find_kept(redis, settings.keys, arguments.id)
+        view = await find_kept(redis, settings.keys, arguments.id, settings.sealer)
     if view is None:
         complain(f"{plain(arguments.id)}: no such entry in the quarantine")
         return 1
@@ -149,7 +149,7 @@ async def replay_quarantined(arguments: argparse.Namespace) -> int:
     async with connected(REQUIRED) as (redis, settings):
         replay, selection = QuarantineReplay(settings, redis), selection_of(arguments)
         if arguments.dry_run:
-            async for view in select_kept(redis, settings.keys, selection):
+            async for view in select_kept(redis, settings.keys, selection, sealer=settings.sealer):
                 result = await replay.preview(view.kept, is_trusted=arguments.trust)
                 report.outcome(EntryOutcome(view.name, is_done=result.is_accepted, text=result.text))
         else:
@@ -159,6 +159,7 @@ async def replay_quarantined(arguments: argparse.Namespace) -> int:
                 selection,
                 replay,
                 is_trusted=arguments.trust,
+                sealer=settings.sealer,
                 on_outcome=report.outcome,
                 on_progress=report.progress,
             )
@@ -180,9 +181,16 @@ async def drop_quarantined(arguments: argparse.Namespace) -> int:
         selection = selection_of(arguments)
         if arguments.yes and not arguments.dry_run:
             report = BulkReport(arguments, "dropped")
-            await drop_kept(redis, settings.keys, selection, on_outcome=report.outcome, on_progress=report.progress)
+            await drop_kept(
+                redis,
+                settings.keys,
+                selection,
+                sealer=settings.sealer,
+                on_outcome=report.outcome,
+                on_progress=report.progress,
+            )
             return report.finish("entry in the quarantine")
-        names = [view.name async for view in select_kept(redis, settings.keys, selection)]
+        names = [view.name async for view in select_kept(redis, settings.keys, selection, sealer=settings.sealer)]
     return preview_drop(arguments, names, "entry in the quarantine")
 
 

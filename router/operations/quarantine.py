@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.core.bulk import BulkProgress, EntryOutcome, ignore
 from router.core.printable import masked
+from router.core.sealing import NO_KEYS
 from router.core.timestamps import to_text
 from router.operations.entry_facts import EntryFacts
 from router.streams.store.quarantine import count, find, list_kept, remove
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from router.core.bulk import OnOutcome, OnProgress
     from router.core.keys import Keys
+    from router.core.sealing import Sealer
     from router.operations.selection import Selection
     from router.receiver.replay import QuarantineReplay
     from router.streams.client.connection import Redis
@@ -55,6 +57,7 @@ class KeptView:
             "account": shown(refused.account_id),
             "is_whole": refused.is_whole,
             "size": refused.size,
+            "problem": self.kept.problem,
         }
 
 
@@ -63,20 +66,26 @@ async def count_kept(redis: Redis, keys: Keys) -> dict[str, int]:
     return await count(redis, keys)
 
 
-async def find_kept(redis: Redis, keys: Keys, name: str) -> KeptView | None:
+async def find_kept(redis: Redis, keys: Keys, name: str, sealer: Sealer = NO_KEYS) -> KeptView | None:
     """Return one webhook; None if there is none of this name."""
-    kept = await find(redis, keys, name)
+    kept = await find(redis, keys, name, sealer)
     return None if kept is None else KeptView(kept)
 
 
 async def select_kept(
-    redis: Redis, keys: Keys, selection: Selection, *, after: str = "", progress: BulkProgress | None = None
+    redis: Redis,
+    keys: Keys,
+    selection: Selection,
+    *,
+    after: str = "",
+    progress: BulkProgress | None = None,
+    sealer: Sealer = NO_KEYS,
 ) -> AsyncIterator[KeptView]:
     """Yield the webhooks that match, oldest first, those behind `after`; each one looked at is counted.
 
-    Ids that do not exist are passed over.
+    Ids that do not exist are passed over. `sealer` opens what rests sealed.
     """
-    async for kept in _candidates(redis, keys, selection, after):
+    async for kept in _candidates(redis, keys, selection, after, sealer):
         if progress is not None:
             progress.looked_at += 1
         refused = kept.refused
@@ -85,14 +94,17 @@ async def select_kept(
             yield KeptView(kept)
 
 
-async def _candidates(redis: Redis, keys: Keys, selection: Selection, after: str) -> AsyncIterator[Kept]:
+async def _candidates(
+    redis: Redis, keys: Keys, selection: Selection, after: str, sealer: Sealer
+) -> AsyncIterator[Kept]:
     """Yield the webhooks that are named, or all of the wanted time."""
     if selection.ids:
         for name in dict.fromkeys(selection.ids):
-            if (kept := await find(redis, keys, name)) is not None:
+            if (kept := await find(redis, keys, name, sealer)) is not None:
                 yield kept
         return
-    async for kept in list_kept(redis, keys, after=after, since=selection.since_ms, until=selection.until_ms):
+    since, until = selection.since_ms, selection.until_ms
+    async for kept in list_kept(redis, keys, after=after, since=since, until=until, sealer=sealer):
         yield kept
 
 
@@ -103,12 +115,13 @@ async def replay_kept(
     replay: QuarantineReplay,
     *,
     is_trusted: bool = False,
+    sealer: Sealer = NO_KEYS,
     on_outcome: OnOutcome = ignore,
     on_progress: OnProgress = ignore,
 ) -> BulkProgress:
     """Check all webhooks that match once more, and accept those that are right by now. Raises RedisError."""
     progress = BulkProgress(len(selection.ids) or sum((await count_kept(redis, keys)).values()))
-    async for view in select_kept(redis, keys, selection, progress=progress):
+    async for view in select_kept(redis, keys, selection, progress=progress, sealer=sealer):
         result = await replay.replay(view.kept, is_trusted=is_trusted)
         outcome = EntryOutcome(view.name, is_done=result.is_accepted, text=result.text)
         progress.note(outcome)
@@ -124,12 +137,13 @@ async def drop_kept(
     keys: Keys,
     selection: Selection,
     *,
+    sealer: Sealer = NO_KEYS,
     on_outcome: OnOutcome = ignore,
     on_progress: OnProgress = ignore,
 ) -> BulkProgress:
     """Remove all webhooks that match for good. Raises RedisError."""
     progress = BulkProgress(len(selection.ids) or sum((await count_kept(redis, keys)).values()))
-    async for view in select_kept(redis, keys, selection, progress=progress):
+    async for view in select_kept(redis, keys, selection, progress=progress, sealer=sealer):
         is_done = await remove(redis, keys, view.kept)
         outcome = EntryOutcome(view.name, is_done=is_done, text="dropped" if is_done else "already gone")
         progress.note(outcome)

@@ -76,7 +76,7 @@ async def _count_refused(redis: Redis, settings: Settings, now: int) -> int:
     Anybody can send others. At most _MOST_REFUSED are looked at.
     """
     ours = {account.sid for account in settings.accounts}
-    newest = [kept.refused for kept in await list_newest(redis, settings.keys, _MOST_REFUSED)]
+    newest = [kept.refused for kept in await list_newest(redis, settings.keys, _MOST_REFUSED, settings.sealer)]
     lately = [one for one in newest if one.received_at > now - _LATELY]
     return sum(one.account_id in ours or one.reason == RouteError.reason for one in lately)
 
