@@ -9,7 +9,7 @@ from urllib.parse import quote
 import orjson
 from aiohttp import web
 
-from router.console.identity import NOBODY, Caller, Way
+from router.console.identity import NOBODY, Caller
 from router.console.rendering import Frame, NavigationItem, Renderer
 from router.core.printable import visible_json
 
@@ -36,12 +36,12 @@ _TITLES: Final = {
 }
 
 
-def wants_json(raw: web.Request, caller: Caller) -> bool:
+def wants_json(raw: web.Request) -> bool:
     """Return whether the answer is to be JSON: it is asked for, or a program that does not ask for HTML calls."""
     accept = raw.headers.get("Accept", "")
     if "text/html" in accept:
         return False
-    return "application/json" in accept or caller.way is Way.TOKEN or raw.content_type == "application/json"
+    return "application/json" in accept or "Authorization" in raw.headers or raw.content_type == "application/json"
 
 
 class Answers:
@@ -54,28 +54,28 @@ class Answers:
     def view(self, raw: web.Request, caller: Caller, page: Page, view: View) -> web.Response:
         """Return a page."""
         template = view.template or page.template
-        if not template or wants_json(raw, caller):
+        if not template or wants_json(raw):
             return _json(view.data, view.status)
         return self._html(template, view.data | view.extra, self._frame(raw, caller, page.title), view.status)
 
-    def redirect(self, raw: web.Request, caller: Caller, redirect: Redirect) -> web.Response:
+    def redirect(self, raw: web.Request, redirect: Redirect) -> web.Response:
         """Return the way to another page, or for programs the data."""
-        if wants_json(raw, caller):
+        if wants_json(raw):
             return _json(redirect.data, 200)
         return web.Response(status=303, headers={"Location": redirect.path})
 
     def fragment(self, raw: web.Request, caller: Caller, page: Page, event: LiveEvent) -> str:
         """Return the content of a server-sent event."""
-        if wants_json(raw, caller):
+        if wants_json(raw):
             return visible_json(orjson.dumps(event.data).decode())
         template = event.template or page.template
         return self._renderer.render(template, event.data | event.extra, self._frame(raw, caller, page.title))
 
     def error(self, raw: web.Request, status: int, message: str, caller: Caller = NOBODY) -> web.Response:
         """Return an error; a page that Redis does not answer for renews itself until it does."""
-        if status == HTTPStatus.UNAUTHORIZED and not wants_json(raw, caller):
+        if status == HTTPStatus.UNAUTHORIZED and not wants_json(raw):
             return _to_sign_in(raw)
-        if wants_json(raw, caller):
+        if wants_json(raw):
             response = _json({"error": message}, status)
         else:
             title = _TITLES.get(status, "This is not possible")

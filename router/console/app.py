@@ -140,7 +140,7 @@ class Console:
 
     async def _respond(self, page: Page, request: ConsoleRequest, answer: Answer) -> web.StreamResponse:
         if isinstance(answer, Redirect):
-            return self._answers.redirect(request.raw, request.caller, answer)
+            return self._answers.redirect(request.raw, answer)
         if isinstance(answer, Live):
             assert page.is_live, page.path  # noqa: S101 - the OpenAPI document says so
             return await stream(request, page, answer, self._answers, self._stopping)

@@ -1,5 +1,8 @@
 """A console in this process, on the shared server, and people and programs who use it."""
 
+import time
+from dataclasses import replace
+
 import pytest
 
 from router.console.app import make_app
@@ -19,12 +22,34 @@ def users_file(tmp_path):
     return path
 
 
+class SteppedClock:
+    """The time, and as much later as a test has moved it."""
+
+    def __init__(self):
+        self.ahead = 0
+
+    def __call__(self):
+        return time.time_ns() // 1000 + self.ahead
+
+
 @pytest.fixture
-async def ports(redis, redis_url, users_file):
+def clock():
+    """The clock of the console."""
+    return SteppedClock()
+
+
+@pytest.fixture
+def changes():
+    """Settings of the console that a test changes."""
+    return {}
+
+
+@pytest.fixture
+async def ports(redis, redis_url, users_file, clock, changes):
     """The ports of a console; `apis` reach nobody."""
-    settings = make_settings(redis_url, ROUTER_CONSOLE_USERS=str(users_file))
+    settings = make_settings(redis_url, ROUTER_CONSOLE_USERS=str(users_file), **changes)
     apis = make_apis(settings)
-    ports = make_ports(settings, redis, apis)
+    ports = replace(make_ports(settings, redis, apis), clock=clock)
     yield ports
     await ports.jobs.close()
     await apis.close()

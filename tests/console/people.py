@@ -46,6 +46,11 @@ def bearer(role):
     return {"Authorization": f"Bearer {TOKENS[role]}"}
 
 
+def filled(page):
+    """The path of a page, with something in the place of each part."""
+    return re.sub(r"\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}", "x", page.path)
+
+
 class Visitor:
     """A browser: cookies, forms, and the headers that browsers send."""
 
@@ -62,6 +67,11 @@ class Visitor:
         form = {"name": name, "password": password, "next": ""}
         async with self.session.post("/sign-in", data=form, allow_redirects=False) as answer:
             return answer.status
+
+    @property
+    def cookie(self):
+        """The session's cookie, None without one."""
+        return next(iter(self.session.cookie_jar), None)
 
     async def get(self, path, **options):
         """Open a page; returns its status, headers and text."""
