@@ -1,0 +1,225 @@
+"""Signing in: limits on guessing, answers that give nothing away, links, and a proxy that signs people in."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from router.console.app import make_app
+from router.console.links import make_link
+from router.console.roles import HOMES, Role
+from router.console.signing_in import local_path
+from router.streams.store.sign_ins import FREE_BY_ADDRESS, FREE_BY_USER, SignIns
+from tests.console.people import PASSWORD, PEOPLE, Visitor, make_settings
+from tests.harness.serving import serving
+
+OPERATOR = PEOPLE[Role.OPERATOR]
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_everybody_begins_on_the_page_of_the_role(visitors, role):
+    """After signing in an agent is at the desk, and others are at the search."""
+    visitor = await visitors()
+    form = {"name": PEOPLE[role], "password": PASSWORD}
+    status, headers, _ = await visitor.request("POST", "/sign-in", data=form)
+    assert (status, headers["Location"]) == (303, HOMES[role])
+
+
+async def test_a_program_may_sign_in_as_well(visitors):
+    """Who asks for JSON gets the user's name and role, and the cookie."""
+    visitor = await visitors()
+    form = {"name": OPERATOR, "password": PASSWORD}
+    status, headers, text = await visitor.request("POST", "/sign-in", json=form, headers={"Accept": "application/json"})
+    assert (status, text) == (200, '{"user":"olu","role":"operator"}')
+    assert "router-console=" in headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ("/waiting?page=2", "/waiting?page=2"),
+        ("https://evil.example.com/", ""),
+        ("//evil.example.com/", ""),
+        ("/\\evil.example.com", ""),
+        ("/a\\b", ""),
+        ("/a\r\nSet-Cookie: x=1", ""),
+        ("/\t/evil.example.com", ""),
+        ("javascript:alert(1)", ""),
+        ("", ""),
+    ],
+)
+def test_nobody_is_led_elsewhere(asked, given):
+    """Only a path of this console is gone to after signing in."""
+    assert local_path(asked) == given
+
+
+async def test_the_page_that_was_asked_for_follows(visitors):
+    """The form carries the path, and leads there; a path elsewhere is dropped."""
+    visitor = await visitors()
+    _, headers, _ = await visitor.get("/account?a=b")
+    _, _, text = await visitor.get(headers["Location"])
+    assert 'name="next" value="/account?a=b"' in text
+    form = {"name": OPERATOR, "password": PASSWORD, "next": "/account?a=b"}
+    _, headers, _ = await visitor.request("POST", "/sign-in", data=form)
+    assert headers["Location"] == "/account?a=b"
+    _, headers, _ = await visitor.request("POST", "/sign-in", data=form | {"next": "//evil.example.com"})
+    assert headers["Location"] == "/"
+
+
+async def test_an_unknown_user_gets_the_answer_of_a_wrong_password(visitors):
+    """Status and page are the same but for the name that was typed."""
+    answers = []
+    for name in (OPERATOR, "nobody"):
+        visitor = await visitors()
+        status, _, text = await visitor.request("POST", "/sign-in", data={"name": name, "password": "wrong"})
+        answers.append((status, text.replace(name, "NAME")))
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 403
+    assert "The name or the password is not right." in answers[0][1]
+
+
+async def test_guessing_a_users_password_is_slowed_down(visitors):
+    """After the free attempts even the right password has to wait, for a while that is said; others are not held up."""
+    visitor = await visitors()
+    for _ in range(FREE_BY_USER):
+        assert await visitor.sign_in(OPERATOR, "wrong") == 403
+    assert await visitor.sign_in(OPERATOR, "wrong") == 403  # is made, and begins the first pause
+    status, _, text = await visitor.request("POST", "/sign-in", data={"name": OPERATOR, "password": PASSWORD})
+    assert status == 429
+    assert re.search(r"Try again in \d+ s\.", text)
+    assert await visitor.sign_in(PEOPLE[Role.VIEWER]) == 303
+
+
+async def test_guessing_from_an_address_is_slowed_down(visitors):
+    """One password tried on many users counts for the address."""
+    visitor = await visitors()
+    for number in range(FREE_BY_ADDRESS + 1):
+        assert await visitor.sign_in(f"user {number}", "wrong") == 403
+    assert await visitor.sign_in("another", "wrong") == 429
+
+
+async def test_success_forgets_the_failures_of_the_user(visitors, ports):
+    """Somebody who mistypes now and then is never slowed down; the address' failures stay."""
+    visitor = await visitors()
+    for _ in range(2):
+        for _ in range(FREE_BY_USER - 1):
+            assert await visitor.sign_in(OPERATOR, "wrong") == 403
+        assert await visitor.sign_in(OPERATOR) == 303
+    assert int(await ports.redis.hget(ports.sign_ins._guesses("127.0.0.1", "")[0], "attempts")) == 2 * FREE_BY_USER - 2
+
+
+async def test_pauses_grow(redis, ports):
+    """Each attempt beyond the free ones doubles the pause, up to a limit; consoles share what Redis knows."""
+    first, second = SignIns(redis, ports.keys), SignIns(redis, ports.keys)
+    key = first._guesses("192.0.2.1", "ann")[1]
+    for _ in range(FREE_BY_USER):
+        assert await first.attempt("192.0.2.1", "ann") == 0
+    pauses = []
+    for _ in range(12):
+        assert await first.attempt("192.0.2.1", "ann") == 0
+        pauses.append(await second.attempt("192.0.2.9", "ann"))
+        await redis.hset(key, "until", 0)
+        await redis.hdel(first._guesses("192.0.2.1", "ann")[0], "until", "attempts")
+    assert [round(pause / 1000) for pause in pauses] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]
+
+
+async def test_a_link_signs_in_once(visitors, ports):
+    """Looking at it uses nothing up; the second use, a made-up one, and one of a user who is gone are refused."""
+    url = await make_link(ports.sign_ins, "", OPERATOR, 60)
+    token = url.partition("token=")[2]
+    visitor, other = await visitors(), await visitors()
+    for _ in range(2):
+        status, _, text = await visitor.get(url)
+        assert (status, f'value="{token}"' in text) == (200, True)
+    status, _, _ = await visitor.request("POST", "/sign-in/link", data={"token": token})
+    assert status == 303
+    assert "<dd>olu</dd>" in (await visitor.get("/account"))[2]
+    gone = (await make_link(ports.sign_ins, "", "gone", 60)).partition("token=")[2]
+    for wrong in (token, "made up", gone, ""):
+        status, _, text = await other.request("POST", "/sign-in/link", data={"token": wrong})
+        assert (status, "This link is used up, too old or not right." in text) == (403, True)
+
+
+async def test_signing_in_is_noted(visitors, ports):
+    """The audit stream has who signed in and out, and failed attempts without what was typed."""
+    visitor = await visitors()
+    await visitor.sign_in(OPERATOR, "a wrong password")
+    await visitor.sign_in(OPERATOR)
+    await visitor.post("/sign-out")
+    found = [(one.who, one.action, one.detail) for one in await ports.audit.read()]
+    assert found == [
+        ("olu", "POST /sign-out", "done"),
+        ("olu", "POST /sign-in", "done"),
+        ("", "POST /sign-in", "403"),
+    ]
+
+
+@pytest.fixture
+async def behind(ports, redis_url):
+    """Make a visitor of a console with these settings about proxies."""
+    stack = []
+
+    async def make(**changes):
+        given = {"ROUTER_CONSOLE_USERS": ports.settings.console_users} | changes
+        server = serving(make_app(replace(ports, settings=make_settings(redis_url, **given))))
+        visitor = Visitor(await server.__aenter__())
+        stack.append((server, visitor))
+        return visitor
+
+    yield make
+    for server, visitor in stack:
+        await visitor.close()
+        await server.__aexit__(None, None, None)
+
+
+HEADER = "X-Remote-User"
+PROXY = {"ROUTER_CONSOLE_PROXY_HEADER": HEADER, "ROUTER_CONSOLE_PROXIES": "127.0.0.0/8,2001:db8::/32"}
+
+
+async def test_a_header_signs_nobody_in_by_default(visitors):
+    """Without the setting the header is ignored."""
+    visitor = await visitors()
+    assert (await visitor.get("/account", headers={HEADER: OPERATOR}))[0] == 303
+
+
+async def test_a_header_from_elsewhere_is_ignored(behind):
+    """The address of the sender must be in one of the networks, whatever X-Forwarded-For says."""
+    visitor = await behind(**PROXY | {"ROUTER_CONSOLE_PROXIES": "192.0.2.0/24"})
+    headers = {HEADER: OPERATOR, "X-Forwarded-For": "192.0.2.1"}
+    assert (await visitor.get("/account", headers=headers))[0] == 303
+
+
+async def test_a_trusted_proxy_names_the_user(behind, ports):
+    """The role comes from the file of users; an action needs the CSRF token of the page all the same."""
+    visitor = await behind(**PROXY)
+    headers = {HEADER: OPERATOR}
+    status, _, text = await visitor.get("/account", headers=headers)
+    assert (status, "<dd>operator</dd>" in text) == (200, True)
+    assert (await visitor.request("POST", "/sign-out", headers=headers))[0] == 403
+    csrf = re.search(r'name="csrf" value="(\w+)"', text)[1]
+    assert (await visitor.request("POST", "/sign-out", headers=headers, data={"csrf": csrf}))[0] == 303
+    other = {HEADER: PEOPLE[Role.VIEWER]}
+    assert (await visitor.request("POST", "/sign-out", headers=other, data={"csrf": csrf}))[0] == 403
+    assert [one.who for one in await ports.audit.read()] == [OPERATOR]
+
+
+@pytest.mark.parametrize(
+    ("names", "status"), [(["nobody"], 403), ([OPERATOR, "vera"], 400), ([""], 303)], ids=["unknown", "two", "none"]
+)
+async def test_what_a_proxy_may_get_wrong(behind, names, status):
+    """A user who is not in the file is refused, and so are two names; an empty name is none."""
+    visitor = await behind(**PROXY)
+    assert (await visitor.get("/account", headers=[(HEADER, name) for name in names]))[0] == status
+
+
+async def test_guesses_behind_a_proxy_count_for_the_clients_address(behind, ports):
+    """The last address in X-Forwarded-For that is no proxy counts, so nobody can choose one."""
+    visitor = await behind(ROUTER_CONSOLE_PROXIES="127.0.0.0/8")
+    form = {"name": "nobody", "password": "wrong"}
+    sent = {"X-Forwarded-For": "203.0.113.5, 198.51.100.7, 127.0.0.9"}
+    assert (await visitor.request("POST", "/sign-in", data=form, headers=sent))[0] == 403
+    counted = {
+        address: await ports.redis.exists(ports.sign_ins._guesses(address, "")[0])
+        for address in ("203.0.113.5", "198.51.100.7", "127.0.0.9", "127.0.0.1")
+    }
+    assert counted == {"203.0.113.5": 0, "198.51.100.7": 1, "127.0.0.9": 0, "127.0.0.1": 0}
