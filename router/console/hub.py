@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.core.backoff import backoff
 from router.core.keys import Target
+from router.core.sealing import NO_KEYS
+from router.core.stored_fields import open_stored
 from router.logs import describe, log
 from router.streams.client.connection import RedisError
 from router.tasks import end
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from router.core.keys import Keys
+    from router.core.sealing import Sealer
     from router.streams.client.connection import Redis
 
 #: Seconds between two reads, and the longest pause while Redis is away.
@@ -106,10 +109,11 @@ class Subscription:
 
 
 class Hub:
-    """The reader of one console, and those who listen; `run` must run."""
+    """The reader of one console, and those who listen; `run` must run. Entries come as far as `sealer` opens them."""
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
+    def __init__(self, redis: Redis, keys: Keys, sealer: Sealer = NO_KEYS) -> None:
         self._redis = redis
+        self._sealer = sealer
         self._streams = _streams_of(keys)
         self._subscriptions: set[Subscription] = set()
         self._wanted = asyncio.Event()
@@ -164,7 +168,8 @@ class Hub:
                 self._position[name] = entries[-1][0].decode()
                 is_full = is_full or len(entries) == PAGE
                 for entry_id, fields in entries:
-                    self._publish(Arrival(self._streams[name], name, entry_id.decode(), fields))
+                    opened, _ = open_stored(fields, self._sealer)
+                    self._publish(Arrival(self._streams[name], name, entry_id.decode(), opened))
         return is_full
 
     async def _last_ids(self) -> dict[str, str]:

@@ -86,7 +86,7 @@ def make_ports(settings: Settings, redis: Redis, apis: Apis) -> ConsolePorts:
         settings=settings,
         keys=keys,
         apis=apis,
-        hub=Hub(redis, keys),
+        hub=Hub(redis, keys, settings.sealer),
         jobs=JobRunner(JobStore(redis, keys), audit, clock=_now),
         samples=StreamSamples(redis, keys, clock=_now),
         audit=audit,

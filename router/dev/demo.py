@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 
 from router.core.entries import JoinedData
+from router.core.sealing import NO_KEYS
 from router.dev.people import DemoPeople
 from router.process.terminal import show
 from router.simulator.entry_text import describe, is_told_twice
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from router.core.entries import Entry
     from router.core.keys import Keys
     from router.core.routing.team import Team
+    from router.core.sealing import Sealer
     from router.streams.client.connection import Redis
 
 OUR_NUMBER: Final = "+15557650000"
@@ -79,8 +81,16 @@ class Demo:
     """Plays the sample events and prints the entries; every run has new customers."""
 
     def __init__(
-        self, environment: dict[str, str], redis: Redis, keys: Keys, *, team: Team, logs: Sequence[Path]
+        self,
+        environment: dict[str, str],
+        redis: Redis,
+        keys: Keys,
+        *,
+        team: Team,
+        logs: Sequence[Path],
+        sealer: Sealer = NO_KEYS,
     ) -> None:
+        self._sealer = sealer
         self._environment = environment
         self._redis = redis
         self._keys = keys
@@ -106,7 +116,7 @@ class Demo:
                 await asyncio.sleep(RETRY_DELAY)
 
     async def _follow(self, tails: list[_Tail]) -> None:
-        async with aclosing(watch(self._redis, self._position)) as entries:
+        async with aclosing(watch(self._redis, self._position, self._sealer)) as entries:
             async for entry in entries:
                 if entry is not None:
                     self._show(entry)

@@ -106,7 +106,7 @@ async def _run(options: DevOptions, stack: AsyncExitStack) -> int:
     with suppress(RedisError, OSError):
         show(f"  console   {await make_dev_link(redis, settings.keys, settings.console_url or '')}", unmasked=True)
     logs = [options.state_dir / "log" / f"{name}.log" for name in ("worker", *(one.group for one in handlers))]
-    demo = Demo(environment, redis, settings.keys, team=team, logs=logs)
+    demo = Demo(environment, redis, settings.keys, team=team, logs=logs, sealer=settings.sealer)
     return await _follow(options, supervisor, demo)
 
 

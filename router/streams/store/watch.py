@@ -11,10 +11,13 @@ import orjson
 
 from router.core.entries import Entry, read_entry
 from router.core.keys import Keys, Target
+from router.core.sealing import NO_KEYS
+from router.core.stored_fields import open_stored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from router.core.sealing import Sealer
     from router.streams.client.connection import Redis
 
 _PAGE: Final = 200
@@ -36,8 +39,11 @@ async def last_ids(redis: Redis, keys: Keys) -> dict[str, str]:
     return ids
 
 
-async def watch(redis: Redis, position: dict[str, str]) -> AsyncGenerator[Entry | None, None]:
-    """Yield entries as they arrive, and None after each read without any; advances `position`."""
+async def watch(redis: Redis, position: dict[str, str], sealer: Sealer = NO_KEYS) -> AsyncGenerator[Entry | None, None]:
+    """Yield entries as they arrive, and None after each read without any; advances `position`.
+
+    An entry that `sealer` does not open has placeholders.
+    """
     while True:
         parts = await asyncio.gather(*[_read(redis, part) for part in _parts(position)])
         if not any(parts):
@@ -45,7 +51,7 @@ async def watch(redis: Redis, position: dict[str, str]) -> AsyncGenerator[Entry 
         for stream, entries in chain.from_iterable(parts):
             for entry_id, fields in entries:
                 position[stream.decode()] = entry_id.decode()
-                yield read_entry(fields[b"event"])
+                yield read_entry(open_stored(fields, sealer)[0][b"event"])
 
 
 def _parts(position: dict[str, str]) -> list[dict[str, str]]:
@@ -78,7 +84,7 @@ async def _newest_joined(redis: Redis, stream: str, channel: str, address: str) 
         event = fields.get(b"event", b"")
         if fields.get(b"type") != b"participant.joined" or quoted not in event:
             continue
-        entry = read_entry(event)
+        entry = read_entry(open_stored(fields, NO_KEYS)[0][b"event"])
         if (getattr(entry.data, "channel", ""), getattr(entry.data, "address", "")) == (channel, address):
             millis, _, number = entry_id.decode().partition("-")
             return (int(millis), int(number)), entry
