@@ -48,11 +48,12 @@ class Redirect:
 class LiveEvent:
     """One server-sent event: a page gets `template` rendered with `data`, a program `data` as JSON.
 
-    `template` replaces that of the row, `extra` are further variables of it.
+    `template` replaces that of the row. htmx puts only events without a `name` into the page; one with a name becomes
+    an event of the DOM.
     """
 
     data: dict[str, Any]
-    name: str = "message"
+    name: str | None = None
     event_id: str | None = None
     template: str = ""
     extra: dict[str, Any] = field(default_factory=dict)

@@ -1,7 +1,22 @@
 """Pages of the console: for people and programs, and what they say when something is wrong."""
 
-from router.console.roles import Role
-from tests.console.people import PEOPLE, bearer
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+from pydantic import BaseModel
+
+from router.console.app import make_app
+from router.console.hub import Hub
+from router.console.pages import ConsoleError, Live, LiveEvent, Page, Parameter, Redirect, Role, View
+from router.console.table import PAGES
+from router.streams.client.connection import connect
+from router.streams.store.audit import AuditLog
+from router.streams.store.sign_ins import SignIns
+from tests.console.people import PEOPLE, Visitor, bearer
+from tests.harness.serving import serving
+from tests.support.waiting import scaled, until
 
 
 async def test_a_person_signs_in_looks_and_signs_out(visitors):
@@ -24,3 +39,306 @@ async def test_a_program_gets_json_at_the_same_path(visitors):
     status, headers, text = await visitor.get("/account", headers=bearer(Role.VIEWER) | {"Accept": "*/*"})
     assert (status, headers["Content-Type"]) == (200, "application/json; charset=utf-8")
     assert text == '{"user":"program-viewer","role":"viewer"}'
+
+
+class Seen:
+    """What the pages below have been asked."""
+
+    def __init__(self):
+        self.forms = []
+        self.closed = 0
+
+    async def show(self, request):
+        """Show whatever name is asked for."""
+        return View({"user": request.query.get("name", ""), "role": "viewer"})
+
+    async def act(self, request):
+        """Keep the form."""
+        self.forms.append(await request.form())
+        request.note("a thing", "changed")
+        return Redirect("/shown", {"forms": len(self.forms)})
+
+    async def refuse(self, request):
+        """Refuse."""
+        raise ConsoleError(409, f"{request.user} has no <b>right</b> to it.")
+
+    async def fail(self, request):
+        """Fail in a way that nobody expects."""
+        raise ZeroDivisionError("a secret +15551230001")
+
+    async def follow(self, request):
+        """Send two events and go on for ever."""
+        return Live(self._events(), keeps_session="keep" in request.query)
+
+    async def _events(self):
+        try:
+            yield LiveEvent({"user": "<first>", "role": "1"}, event_id="7")
+            yield LiveEvent({"user": "second", "role": "2"}, name="named")
+            await asyncio.Event().wait()
+        finally:
+            self.closed += 1
+
+
+class Form(BaseModel):
+    """A form with a number and a list."""
+
+    number: int
+    ids: list[str] = []
+
+
+@pytest.fixture
+def seen():
+    """What the pages of `own` have been asked."""
+    return Seen()
+
+
+def pages_of(seen):
+    """The table of `own`."""
+    size = Parameter("size", "a number", {"type": "integer", "minimum": 1, "maximum": 9})
+    kind = Parameter("kind", "a word", {"type": "string", "enum": ["a", "b"]})
+    name = Parameter("name", "a name", {"type": "string", "maxLength": 60})
+    needed = Parameter("needed", "something", is_required=True)
+    return (
+        *PAGES,
+        Page("GET", "/shown", seen.show, Role.VIEWER, "Shown", "account.html", "Shown", query=(size, kind, name)),
+        Page("GET", "/needing", seen.show, Role.VIEWER, "Needing", "account.html", query=(needed,)),
+        Page("POST", "/acting", seen.act, Role.OPERATOR, "Act", body=Form),
+        Page("GET", "/refusing", seen.refuse, Role.VIEWER, "Refuse"),
+        Page("POST", "/refusing", seen.refuse, Role.AGENT, "Refuse"),
+        Page("GET", "/failing", seen.fail, None, "Fail"),
+        Page("GET", "/following", seen.follow, Role.VIEWER, "Follow", "account.html", is_live=True),
+    )
+
+
+@pytest.fixture
+async def own(ports, seen):
+    """The URL of a console with pages of these tests."""
+    async with serving(make_app(ports, pages_of(seen))) as url:
+        yield url
+
+
+@pytest.fixture
+async def operator(own):
+    """An operator who is signed in there."""
+    visitor = Visitor(own)
+    await visitor.sign_in(PEOPLE[Role.OPERATOR])
+    yield visitor
+    await visitor.close()
+
+
+MARKUP = '<script>alert("1")</script>\u202eevil\x1b[31m'
+
+
+async def test_texts_of_strangers_are_escaped_and_visible(operator):
+    """Markup is text, and what acts on a terminal or turns the direction of writing is shown as its escape."""
+    _, _, text = await operator.get("/shown", params={"name": MARKUP})
+    assert "&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;\\u202eevil\\x1b[31m" in text
+    assert "<script>" not in text
+    _, _, text = await operator.get("/shown", params={"name": MARKUP}, headers={"Accept": "application/json"})
+    assert json.loads(text)["user"] == MARKUP
+    assert text.isprintable()
+
+
+async def test_the_navigation_has_the_pages_of_the_role(operator, own):
+    """A page with a label is in it for those who may open it, and is marked where one is."""
+    _, _, text = await operator.get("/shown")
+    assert '<a href="/shown" aria-current="page">Shown</a>' in text
+    _, _, text = await operator.get("/account")
+    assert '<a href="/shown">Shown</a>' in text
+    agent = Visitor(own)
+    await agent.sign_in(PEOPLE[Role.AGENT])
+    _, _, text = await agent.get("/account")
+    await agent.close()
+    assert "/shown" not in text
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("/shown?size=0", "size must be 1 at least"),
+        ("/shown?size=10", "size must be 9 at most"),
+        ("/shown?size=x", "size must be a whole number"),
+        ("/shown?size=%D9%A1", "size must be a whole number"),
+        ("/shown?kind=c", "kind must be one of a, b"),
+        (f"/shown?name={'x' * 61}", "name must have at most 60 characters"),
+        ("/needing", "needed is missing"),
+        ("/needing?needed=", "needed is missing"),
+        ("/shown?size=9&kind=b&name=x&more=1", None),
+        ("/shown?size=&kind=", None),
+        ("/needing?needed=1", None),
+    ],
+)
+async def test_parameters_are_checked(operator, path, problem):
+    """What the row declares is checked before its handler; an empty one is none, and an unknown one is ignored."""
+    status, _, text = await operator.get(path)
+    assert (status, problem is None or problem in text) == (200 if problem is None else 400, True)
+
+
+@pytest.mark.parametrize(
+    ("form", "given"),
+    [
+        ({"number": "3", "ids": "a"}, {"number": "3", "ids": "a"}),
+        ([("number", "3"), ("ids", "a"), ("ids", "b")], {"number": "3", "ids": ["a", "b"]}),
+        ({"number": "x"}, None),
+        ({"ids": "a"}, None),
+    ],
+    ids=["one", "two", "no number", "nothing"],
+)
+async def test_forms_are_checked(operator, seen, form, given):
+    """A form without what its model asks for is refused, and its handler does not run."""
+    pairs = list(form.items()) if isinstance(form, dict) else form
+    status, headers, text = await operator.request("POST", "/acting", data=[("csrf", await operator.csrf()), *pairs])
+    if given is None:
+        assert (status, "number: " in text, seen.forms) == (400, True, [])
+    else:
+        assert (status, headers["Location"], seen.forms) == (303, "/shown", [given])
+
+
+async def test_an_action_of_a_program_needs_no_form(operator, seen):
+    """A bearer token is enough: no browser sends it by itself. The answer is the data instead of a redirect."""
+    operator.session.cookie_jar.clear()
+    headers = bearer(Role.OPERATOR) | {"Accept": "*/*"}
+    status, _, text = await operator.request("POST", "/acting", json={"number": 3}, headers=headers)
+    assert (status, text, seen.forms) == (200, '{"forms":1}', [{"number": 3}])
+
+
+async def test_every_action_is_noted_with_its_outcome(operator, ports):
+    """Who, what and with which result, also of one that is refused; looking at pages is not noted."""
+    await operator.post("/acting", {"number": "1"})
+    await operator.post("/refusing")
+    await operator.get("/shown")
+    found = [(one.who, one.role, one.action, one.what, one.detail) for one in await ports.audit.read(limit=2)]
+    assert found == [
+        ("olu", "operator", "POST /refusing", "/refusing", "409: olu has no <b>right</b> to it."),
+        ("olu", "operator", "POST /acting", "a thing", "done: changed"),
+    ]
+
+
+async def test_a_refusal_is_a_page_a_part_or_json(operator):
+    """With its status and message, escaped; htmx gets a part that can be put into its page."""
+    status, _, text = await operator.get("/refusing")
+    assert (status, "olu has no &lt;b&gt;right&lt;/b&gt; to it." in text, "<!doctype html>" in text) == (
+        409,
+        True,
+        True,
+    )
+    status, _, text = await operator.get("/refusing", headers={"HX-Request": "true"})
+    assert (status, text.strip()) == (
+        409,
+        f'<p class="problem" role="alert">{message}</p>',
+    )
+    status, _, text = await operator.get("/refusing", headers={"Accept": "application/json"})
+    assert (status, json.loads(text)) == (409, {"error": "olu has no <b>right</b> to it."})
+
+
+async def test_a_failure_shows_no_reader_its_reason(operator, lines):
+    """The answer is 500 and says where to look; the log has the kind and the place, and no private data."""
+    for accept in ("text/html", "application/json"):
+        status, _, text = await operator.get("/failing", headers={"Accept": accept})
+        assert (status, "The log of the console has the reason." in text, "Zero" in text) == (500, True, False)
+    (first, _) = lines("console.failed")
+    assert first["route"] == "/failing"
+    assert first["reason"].startswith("ZeroDivisionError at test_app.py:")
+
+
+async def read_events(visitor, number, **options):
+    """Open the live page, and return the text of as many events, and the open answer."""
+    answer = await visitor.session.get("/following", **options)
+    events = []
+    async with asyncio.timeout(scaled(20)):
+        while len(events) < number:
+            events.append((await answer.content.readuntil(b"\r\n\r\n")).decode())
+    return events, answer
+
+
+async def test_live_pages_send_html_to_people_and_json_to_programs(operator):
+    """The content is the template or the data; an event without a name is what htmx puts into the page."""
+    (first, second), answer = await read_events(operator, 2)
+    answer.close()
+    assert answer.headers["Content-Type"] == "text/event-stream"
+    assert "no-cache" in answer.headers["Cache-Control"] or "no-store" in answer.headers["Cache-Control"]
+    assert first.startswith("id: 7\r\n")
+    assert "event:" not in first
+    assert "&lt;first&gt;" in first
+    assert second.startswith("event: named\r\n")
+    (first, _), answer = await read_events(operator, 2, headers={"Accept": "application/json"})
+    answer.close()
+    assert 'data: {"user":"<first>","role":"1"}' in first
+
+
+async def test_a_live_page_ends_with_its_reader(operator, seen):
+    """When the reader is gone, the iterator is closed."""
+    _, answer = await read_events(operator, 2)
+    answer.close()
+    await until(lambda: seen.closed == 1)
+
+
+async def test_a_live_page_ends_with_the_console(ports, seen):
+    """A console that stops does not wait for its readers."""
+    async with serving(make_app(ports, pages_of(seen))) as url:
+        visitor = Visitor(url)
+        await visitor.sign_in(PEOPLE[Role.OPERATOR])
+        _, answer = await read_events(visitor, 2)
+    async with asyncio.timeout(scaled(20)):
+        assert (await answer.content.read()).strip() in {b"", b": ping"}
+    await visitor.close()
+    assert seen.closed == 1
+
+
+async def test_a_live_page_ends_with_its_session(operator, seen, ports, monkeypatch):
+    """Signing out in another tab ends it; an outage of Redis would not."""
+    monkeypatch.setattr("router.console.live.SESSION_LOOK", 0.1)
+    monkeypatch.setattr("router.console.live.LOOK", 0.1)
+    _, answer = await read_events(operator, 2)
+    key = ports.keys.console_session(operator.cookie.value.partition(".")[0])
+    await ports.redis.expire(key, 50)
+    await until(lambda: seen.closed == 0)
+    await operator.post("/sign-out")
+    await until(lambda: seen.closed == 1)
+    answer.close()
+
+
+async def test_a_live_page_may_keep_its_session(operator, ports, monkeypatch):
+    """A page that counts as use renews the time of the session, and another one does not."""
+    monkeypatch.setattr("router.console.live.SESSION_LOOK", 0.1)
+    monkeypatch.setattr("router.console.live.LOOK", 0.1)
+    key = ports.keys.console_session(operator.cookie.value.partition(".")[0])
+    _, answer = await read_events(operator, 2, params={"keep": "1"})
+    await ports.redis.expire(key, 50)
+
+    async def is_renewed():
+        return await ports.redis.ttl(key) > 50
+
+    await until(is_renewed)
+    answer.close()
+
+
+async def test_pages_say_that_redis_is_away_and_come_back(ports, own_server):
+    """The answer is 503 with a page that renews itself, or JSON; as soon as Redis answers the page is there again."""
+    redis = connect(own_server.url, timeout=scaled(2))
+    keys = ports.keys
+    stores = {"audit": AuditLog(redis, keys), "sign_ins": SignIns(redis, keys), "hub": Hub(redis, keys)}
+    visitor = None
+    try:
+        async with serving(make_app(replace(ports, redis=redis, **stores))) as url:
+            visitor = Visitor(url)
+            await visitor.sign_in(PEOPLE[Role.VIEWER])
+            assert (await visitor.get("/account"))[0] == 200
+            own_server.kill()
+            status, headers, text = await visitor.get("/account")
+            assert (status, headers["Retry-After"]) == (503, "5")
+            assert '<meta http-equiv="refresh" content="5">' in text
+            assert "Redis does not answer." in text
+            status, _, text = await visitor.get("/account", headers={"Accept": "application/json"})
+            assert (status, list(json.loads(text))) == (503, ["error"])
+            assert await visitor.sign_in(PEOPLE[Role.VIEWER]) == 503
+            await own_server.start()
+
+            async def is_back():
+                return (await visitor.get("/account"))[0] in {200, 303}
+
+            await until(is_back)
+    finally:
+        if visitor is not None:
+            await visitor.close()
+        await redis.aclose()

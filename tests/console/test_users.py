@@ -1,0 +1,99 @@
+"""The file of users: what it may contain, who may read it, and when it is read again."""
+
+import pytest
+
+from router.console.roles import Role
+from router.console.users import ConsoleToken, ConsoleUser, Users, UsersFile, digest_of, read_users, write_users
+from router.core.errors import SettingsError
+from tests.console.people import password_hash, users_text
+
+USERS = Users(
+    {
+        "ann": ConsoleUser(name="ann", role=Role.AGENT, password=password_hash()),
+        'a "b" \\ c': ConsoleUser(name='a "b" \\ c', role=Role.VIEWER),
+    },
+    (ConsoleToken(name="reports", role=Role.VIEWER, sha256=digest_of("secret")),),
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """The place of a file of users."""
+    return tmp_path / "users.toml"
+
+
+def test_what_is_written_is_read(path):
+    """Names may have any printable character; only the owner may read the file, and no draft is left."""
+    path.write_text("", encoding="utf-8")
+    path.chmod(0o644)
+    write_users(path, USERS)
+    assert read_users(path) == USERS
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_no_secret_is_in_the_file(path):
+    """It has the digest of a token."""
+    write_users(path, USERS)
+    assert '"secret"' not in path.read_text(encoding="utf-8")
+    assert read_users(path).find_token("secret").name == "reports"
+    assert read_users(path).find_token("Secret") is None
+
+
+def test_a_missing_file_has_no_users(path):
+    """A console without users starts, and lets nobody in."""
+    assert read_users(path) == Users()
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610])
+def test_others_may_neither_read_nor_write_it(path, mode):
+    """The message says what to do."""
+    write_users(path, USERS)
+    path.chmod(mode)
+    with pytest.raises(SettingsError, match="chmod 600"):
+        read_users(path)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ('role = "agent"', 'role = "boss"', "user 1 role"),
+        ('name = "amara"', 'name = ""', "user 1 name"),
+        ('name = "amara"', 'name = "a\\u202eb"', "printable"),
+        ('name = "amara"', 'name = "program-viewer"', "several users or tokens are named 'program-viewer'"),
+        ("scrypt$", "plain$", "add-user"),
+        ("sha256 =", "token =", "token 1"),
+        ("[[user]]", "[[users]]", "users"),
+        ("[[user]]", "[user", "users.toml"),
+    ],
+)
+def test_mistakes_are_named(path, before, after, words):
+    """Each has the file and the place, and repeats no value that may be a secret."""
+    path.touch(mode=0o600)
+    assert before in users_text()
+    path.write_text(users_text().replace(before, after, 1), encoding="utf-8")
+    with pytest.raises(SettingsError) as raised:
+        read_users(path)
+    (problem,) = {text.replace(str(path), "users.toml") for text in raised.value.problems[:1]}
+    assert words in problem
+    assert "plain$" not in " ".join(raised.value.problems)
+
+
+def test_it_is_read_again_when_it_has_changed(path):
+    """A change counts at the next look; a mistake is reported once and nobody is let in until it is corrected."""
+    problems = []
+    file = UsersFile(path, problems.append)
+    assert file.read() == Users()
+    write_users(path, USERS)
+    assert file.read() == USERS
+    assert file.read() is file.read()
+    path.write_text("x", encoding="utf-8")
+    assert [file.read(), file.read()] == [Users(), Users()]
+    path.write_text("x ", encoding="utf-8")
+    assert file.read() == Users()
+    assert len(problems) == 1
+    write_users(path, USERS)
+    assert file.read() == USERS
+    path.write_text("x", encoding="utf-8")
+    assert file.read() == Users()
+    assert len(problems) == 2
