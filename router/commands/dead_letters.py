@@ -102,7 +102,7 @@ async def show_dead_letter(arguments: argparse.Namespace) -> int:
     """Print one letter decoded, and what a replay would do; with --raw, write its document or body to a file."""
     async with connected() as (redis, settings):
         view = await find(redis, settings.keys, arguments.id)
-        preview = None if view is None else await LetterPreviews(redis, settings.keys).preview(view)
+        preview = None if view is None else await LetterPreviews(redis, settings.keys, settings.sealer).preview(view)
     if view is None or preview is None:
         complain(f"{plain(arguments.id)}: no such dead letter")
         return 1
@@ -162,7 +162,7 @@ async def replay_dead_letters(arguments: argparse.Namespace) -> int:
     async with connected() as (redis, settings):
         selection = selection_of(arguments)
         if arguments.dry_run:
-            previews = LetterPreviews(redis, settings.keys)
+            previews = LetterPreviews(redis, settings.keys, settings.sealer)
             async for view in select_letters(redis, settings.keys, selection):
                 preview = await previews.preview(view)
                 report.outcome(EntryOutcome(view.name, is_done=preview.can_replay, text=preview.text))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from router.core.bulk import BulkProgress, EntryOutcome, ignore
 from router.core.printable import masked
 from router.core.timestamps import to_text
+from router.logs import describe_fully
 from router.operations.entry_facts import read_facts
 from router.streams.store.dead_letters import drop, find_letter, list_letters, replay_all
 from router.streams.store.inspect import consumed_streams
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 #: Letters, and bytes of them, that one step takes.
 STEP: Final = 100
 STEP_BYTES: Final = 4 * 1_048_576
+#: Why a letter cannot be replayed that does not name a stream of ours.
+NOT_OURS: Final = "cannot be replayed: it does not say which of our streams it is from"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +152,10 @@ def can_replay(keys: Keys, letter: DeadLetter) -> bool:
 
 def _replayed(letter: DeadLetter, results: dict[str, str | Exception | None]) -> EntryOutcome:
     if letter.name not in results:
-        return EntryOutcome(
-            letter.name, is_done=False, text="cannot be replayed: it does not say which stream it is from"
-        )
+        return EntryOutcome(letter.name, is_done=False, text=NOT_OURS)
     result = results[letter.name]
     if isinstance(result, Exception):
-        return EntryOutcome(letter.name, is_done=False, text=f"stays, Redis refused: {result}")
+        return EntryOutcome(letter.name, is_done=False, text=f"stays, Redis refused: {describe_fully(result)}")
     if result is None:
         return EntryOutcome(letter.name, is_done=False, text="already gone")
     return EntryOutcome(letter.name, is_done=True, text=f"back on {letter.stream} as {result}")

@@ -5,13 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from router.agents.effects import Effects
+from router.core.entries import read_entry
+from router.core.errors import RouterError
+from router.core.printable import masked
 from router.core.resources import ConversationStatus
-from router.operations.dead_letters import can_replay
+from router.core.routing.commands import read_command
+from router.core.sealing import NO_KEYS
+from router.inbound.sources import normalize
+from router.operations.dead_letters import NOT_OURS, can_replay
+from router.streams.delivery import Delivery, StreamRef
 from router.streams.store.inspect import has_consumer, list_groups
+from router.streams.store.shared_bodies import SharedBodies
+from router.worker.work import inbound_reader
 
 if TYPE_CHECKING:
     from router.core.keys import Keys
+    from router.core.sealing import Sealer
     from router.operations.dead_letters import LetterView
     from router.streams.client.connection import Redis
 
@@ -34,22 +46,27 @@ class Taker:
 
 @dataclass(frozen=True, slots=True)
 class ReplayPreview:
-    """What a replay of a letter would do. `is_closed`: its conversation is over; None: nothing is known of it."""
+    """What a replay of a letter would do. `is_closed`: its conversation is over; None: nothing is known of it.
+
+    `problem`: why whoever takes it would give it up again at once; empty if it can be read.
+    """
 
     name: str
     can_replay: bool
     stream: str
     takers: tuple[Taker, ...] = ()
     is_closed: bool | None = None
+    problem: str = ""
 
     @property
     def text(self) -> str:
         """The preview in one line."""
         if not self.can_replay:
-            return "cannot be replayed: it does not say which of our streams it is from"
+            return NOT_OURS
         takers = "; ".join(taker.text for taker in self.takers) or "no group reads that stream: start a consumer"
         closed = "; its conversation is closed" if self.is_closed else ""
-        return f"goes back on {self.stream}: {takers}{closed}"
+        problem = f"; it would be given up again: {self.problem}" if self.problem else ""
+        return f"goes back on {self.stream}: {takers}{closed}{problem}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the preview for programs."""
@@ -63,16 +80,19 @@ class ReplayPreview:
             "stream": self.stream,
             "takers": takers,
             "is_closed": self.is_closed,
+            "problem": self.problem,
             "text": self.text,
         }
 
 
 class LetterPreviews:
-    """Previews many letters; what it learns of groups is remembered."""
+    """Previews many letters; what it learns of groups is remembered. `sealer` opens what rests sealed."""
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
+    def __init__(self, redis: Redis, keys: Keys, sealer: Sealer = NO_KEYS) -> None:
         self._redis = redis
         self._keys = keys
+        self._sealer = sealer
+        self._bodies = SharedBodies(redis, keys)
         self._groups: dict[str, dict[str, bool]] = {}
 
     async def preview(self, view: LetterView) -> ReplayPreview:
@@ -90,7 +110,26 @@ class LetterPreviews:
             stream=letter.stream,
             takers=tuple(takers),
             is_closed=await self._is_closed(view),
+            problem=masked(await self._problem(view), has_ids=False),
         )
+
+    async def _problem(self, view: LetterView) -> str:
+        """Return why an entry cannot be read, empty if it can be."""
+        letter = view.letter
+        delivery = Delivery(StreamRef(letter.partition, letter.stream), letter.entry_id, letter.fields)
+        bodies = await self._bodies.read([delivery])
+        try:
+            if letter.stream == self._keys.inbound(letter.partition):
+                normalize(inbound_reader(self._sealer)(delivery, bodies))
+            elif letter.stream == self._keys.commands(letter.partition):
+                read_command(letter.fields, self._sealer)
+            else:
+                read_entry(letter.fields.get(b"event", b""), self._sealer)
+        except ValidationError:
+            return "it is no entry of ours"
+        except RouterError as error:
+            return str(error)
+        return ""
 
     async def _running(self, stream: str) -> dict[str, bool]:
         """Return the groups of a stream, and whether a process of each runs."""
