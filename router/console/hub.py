@@ -135,6 +135,11 @@ class Hub:
             if not self._subscriptions:
                 self._wanted.clear()
 
+    @property
+    def listeners(self) -> int:
+        """The number of those who listen."""
+        return len(self._subscriptions)
+
     async def run(self) -> None:
         """Read until canceled."""
         failures = 0

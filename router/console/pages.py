@@ -48,8 +48,8 @@ class Redirect:
 class LiveEvent:
     """One server-sent event: a page gets `template` rendered with `data`, a program `data` as JSON.
 
-    `template` replaces that of the row. htmx puts only events without a `name` into the page; one with a name becomes
-    an event of the DOM.
+    `template` replaces that of the row, `extra` are further variables of it. htmx puts only events without a `name`
+    into the page; one with a name becomes an event of the DOM.
     """
 
     data: dict[str, Any]

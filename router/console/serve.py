@@ -18,6 +18,7 @@ from router.console.samples import StreamSamples, sampling
 from router.console.users import UsersFile, users_path
 from router.core.errors import SettingsError
 from router.logs import log
+from router.process.announce import Announcer
 from router.process.apis import close_clients, make_apis
 from router.process.loop import Stop, fail
 from router.process.metrics_port import metrics_port
@@ -26,7 +27,7 @@ from router.streams.store.audit import AuditLog
 from router.streams.store.jobs import JobStore
 from router.streams.store.partitions import WATCH_EVERY, keep_layout
 from router.streams.store.sign_ins import SignIns
-from router.tasks import PATIENCE
+from router.tasks import PATIENCE, end
 
 if TYPE_CHECKING:
     from router.process.apis import Apis
@@ -64,6 +65,8 @@ async def _serve_once(settings: Settings, stop: Stop) -> int | None:
         async with AsyncExitStack() as stack:
             ports = make_ports(settings, redis, apis)
             await stack.enter_async_context(running(ports.hub))
+            announcer = Announcer(redis, ports.keys, kind="console", facts=lambda: {"live": ports.hub.listeners})
+            stack.push_async_callback(end, asyncio.create_task(announcer.run(), name="announce"))
             await stack.enter_async_context(sampling(ports.samples))
             stack.push_async_callback(ports.jobs.close)
             runner = web.AppRunner(make_app(ports), access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN)

@@ -1,0 +1,142 @@
+"""`console add-user`, `add-token`, `link`, `list` and `remove`: the file of the console's users."""
+
+import io
+import re
+
+import pytest
+
+from router.__main__ import main
+from router.console.passwords import is_right
+from router.console.roles import Role
+from router.console.users import read_users
+from router.core.keys import Keys
+from router.streams.store.sign_ins import SignIns
+from tests.harness.commands import run_command
+
+PASSWORD = "a long enough password"
+
+
+@pytest.fixture
+def path(tmp_path, environment):
+    """The file of users that the commands work with."""
+    path = tmp_path / "console-users.toml"
+    environment.setenv("ROUTER_CONSOLE_USERS", str(path))
+    return path
+
+
+@pytest.fixture
+def type_in(monkeypatch):
+    """Type passwords, one after the other."""
+
+    def type_in(*passwords):
+        given = list(passwords)
+        monkeypatch.setattr("getpass.getpass", lambda prompt: given.pop(0))
+
+    return type_in
+
+
+async def test_a_user_is_added_with_a_password(path, type_in, capsys):
+    """The file is made, for its owner only, and has the hash and the role."""
+    type_in(PASSWORD, PASSWORD)
+    assert main(["console", "add-user", "ann", "--role", "agent"]) == 0
+    user = read_users(path).users["ann"]
+    assert user.role is Role.AGENT
+    assert await is_right(PASSWORD, user.password)
+    assert PASSWORD not in path.read_text(encoding="utf-8")
+    assert capsys.readouterr().out == f"added ann (agent) in {path}\n"
+
+
+async def test_a_user_is_changed(path, type_in, monkeypatch, capsys):
+    """A second time the role and the password are replaced; a script writes the password to standard input."""
+    type_in(PASSWORD, PASSWORD)
+    main(["console", "add-user", "ann", "--role", "agent"])
+    monkeypatch.setattr("sys.stdin", io.StringIO("another long password\n"))
+    assert main(["console", "add-user", "ann", "--role", "viewer", "--password-stdin"]) == 0
+    user = read_users(path).users["ann"]
+    assert user.role is Role.VIEWER
+    assert await is_right("another long password", user.password)
+    assert "changed ann (viewer)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("passwords", "words"),
+    [
+        (("short", "short"), "a password has 15 to 1024 characters"),
+        ((PASSWORD, PASSWORD + "!"), "the two passwords differ"),
+        (("x" * 1025, "x" * 1025), "a password has 15 to 1024 characters"),
+    ],
+    ids=["short", "different", "long"],
+)
+def test_a_bad_password_changes_nothing(path, type_in, passwords, words, capsys):
+    """The reason is one line, the status 1, and there is no file."""
+    type_in(*passwords)
+    assert main(["console", "add-user", "ann", "--role", "agent"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert not path.exists()
+
+
+def test_a_user_may_have_no_password(path, capsys):
+    """Such a user signs in by links or a proxy."""
+    assert main(["console", "add-user", "ann", "--role", "agent", "--no-password"]) == 0
+    assert read_users(path).users["ann"].password is None
+    capsys.readouterr()
+    assert main(["console", "list"]) == 0
+    assert capsys.readouterr().out == "user   agent     ann  no password\n"
+
+
+def test_a_token_is_printed_once(path, capsys):
+    """The file has its digest only, and a second call replaces it."""
+    assert main(["console", "add-token", "reports", "--role", "viewer"]) == 0
+    first = capsys.readouterr().out.strip()
+    assert read_users(path).find_token(first).name == "reports"
+    assert first not in path.read_text(encoding="utf-8")
+    assert main(["console", "add-token", "reports", "--role", "operator"]) == 0
+    second = capsys.readouterr().out.strip()
+    assert read_users(path).find_token(first) is None
+    assert read_users(path).find_token(second).role is Role.OPERATOR
+
+
+def test_names_belong_to_users_or_tokens(path, capsys):
+    """A name that the other kind has is refused, and so is one that cannot be printed."""
+    main(["console", "add-token", "reports", "--role", "viewer"])
+    assert main(["console", "add-user", "reports", "--role", "viewer", "--no-password"]) == 1
+    assert main(["console", "add-user", "a\u202eb", "--role", "viewer", "--no-password"]) == 2
+    assert "NAME must have" in capsys.readouterr().err
+    assert list(read_users(path).users) == []
+
+
+def test_what_is_removed_is_gone(path, capsys):
+    """Users and tokens alike; a name that does not exist is an error."""
+    main(["console", "add-user", "ann", "--role", "viewer", "--no-password"])
+    main(["console", "add-token", "reports", "--role", "viewer"])
+    assert [main(["console", "remove", name]) for name in ("ann", "reports", "ann")] == [0, 0, 1]
+    assert path.read_text(encoding="utf-8").count("[[") == 0
+    assert "there is no user or token 'ann'" in capsys.readouterr().err
+
+
+def test_a_file_with_a_mistake_is_not_overwritten(path, capsys):
+    """The mistake is named with status 2, and the file stays."""
+    path.touch(mode=0o600)
+    path.write_text("[[user]]\nname = 1\n", encoding="utf-8")
+    assert main(["console", "add-user", "ann", "--role", "viewer", "--no-password"]) == 2
+    assert path.read_text(encoding="utf-8") == "[[user]]\nname = 1\n"
+    assert "user 1 name" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_there_is_named(path, environment, capsys):
+    """One line with status 1."""
+    environment.setenv("ROUTER_CONSOLE_USERS", str(path / "nowhere" / "users.toml"))
+    assert main(["console", "add-token", "reports", "--role", "viewer"]) == 1
+    assert "No such file or directory" in capsys.readouterr().err
+
+
+async def test_a_link_is_for_a_user_of_the_file(path, redis_url, redis, capsys):
+    """It leads to the console and can be used; for nobody else one is made."""
+    main(["console", "add-user", "ann", "--role", "agent", "--no-password"])
+    environment = {"REDIS_URL": redis_url, "ROUTER_CONSOLE_URL": "https://console.example.com"}
+    status, output = await run_command("console", "link", "ann", environment=environment)
+    token = re.fullmatch(r"https://console\.example\.com/sign-in/link\?token=([0-9a-f]{64})\n", output)
+    assert (status, await SignIns(redis, Keys()).take_link(token[1])) == (0, "ann")
+    status, output = await run_command("console", "link", "bob", environment=environment)
+    assert (status, "there is no user 'bob'" in output) == (1, True)
