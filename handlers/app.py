@@ -21,7 +21,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from handlers.ai_agent import make_ai_agent
-from handlers.consume import GIVEN_UP, Consumption, account_of, facts_of, lane_of, subject_of
+from handlers.consume import GIVEN_UP, Consumption, about_entry, account_of, facts_of, lane_of, subject_of
 from handlers.handler import Handler, Ports
 from handlers.human_agent import make_human_agent
 from router import metrics
@@ -31,12 +31,14 @@ from router.logs import describe, log
 from router.process.announce import Announcer
 from router.process.apis import close_clients, make_apis, make_limits, make_replication
 from router.process.partitions import run_partitioned
+from router.process.stories import make_stories
 from router.settings.accounts_file import CREDENTIALS
 from router.settings.load import load
 from router.streams.client.clock import RedisClock
 from router.streams.client.connection import connect
 from router.streams.consuming.consumer import StreamConsumer
 from router.streams.consuming.groups import Start
+from router.streams.consuming.story_notes import StoryNotes
 from router.streams.delivery import StreamRef
 from router.streams.store.ledgers import Store
 
@@ -67,8 +69,9 @@ def make_consumer(name: str, row: HandlerRow, ports: Ports, handler: Handler) ->
     """Return the consumer that gives a handler the entries of its target."""
     settings, keys = ports.settings, ports.keys
     sealer = ports.store.sealer
+    stories = make_stories(settings, ports.redis, process=row.group, clock=ports.clock)
     effects = Effects(ports.redis, keys, row.group, make_replication(settings), sealer)
-    consumption = Consumption(name, handler, effects, sealer=sealer)
+    consumption = Consumption(name, handler, effects, sealer=sealer, stories=stories)
     for result in ("waiting", "failed"):
         metrics.expect("router_attempts", row.group, result)
     metrics.expect("router_consumed", name, GIVEN_UP)
@@ -88,6 +91,7 @@ def make_consumer(name: str, row: HandlerRow, ports: Ports, handler: Handler) ->
         on_dead=consumption.given_up,
         before_dead=consumption.failing,
         start=row.start,
+        telling=StoryNotes(stories, about_entry) if stories is not None else None,
     )
 
 

@@ -15,13 +15,17 @@ from pydantic import ValidationError
 
 from handlers.handler import HandlerResult
 from router import metrics
-from router.agents.effects import NotYetError
-from router.core.addresses import mask
+from router.agents.effects import NotYetError, ReplyOutcome
+from router.core.addresses import canonicalize, mask
 from router.core.entries import Entry, ParticipantData, read_entry
+from router.core.printable import masked
 from router.core.sealing import NO_KEYS, SealedError, TamperedError
+from router.core.stories import StageName, event_id
+from router.core.timestamps import to_microseconds
 from router.logs import describe_fully, log
 from router.streams.client.connection import RedisError
 from router.streams.delivery import Delivery, Done, Later, Poison, Verdict
+from router.streams.store.stories import StoryAbout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,12 +33,15 @@ if TYPE_CHECKING:
     from handlers.handler import Handler
     from router.agents.effects import Effects
     from router.core.sealing import Sealer
+    from router.streams.store.stories import StoryWriter
 
 
 #: The result of an entry that has become a dead letter.
 GIVEN_UP: Final = "given-up"
 #: Seconds of the first wait for the key of a sealed entry.
 SEALED: Final = 2.0
+#: The results after which an answer has been sent, by this try or an earlier one.
+_SENT: Final = frozenset({ReplyOutcome.SENT, ReplyOutcome.FOUND})
 
 
 def subject_of(delivery: Delivery) -> str:
@@ -67,8 +74,23 @@ def facts_of(delivery: Delivery) -> dict[str, Any]:
         "customer": customer.get("id"),
         "channel": data.get("channel"),
         "address": mask(data["address"]) if data.get("address") else None,
+        "event_id": data["cause"].get("event_id"),
         "message": (data.get("communication") or {}).get("channel_id") or data["cause"]["resource_id"],
     }
+
+
+def about_entry(delivery: Delivery) -> StoryAbout:
+    """Return the event behind an entry, for its story; raises as `account_of`."""
+    data = orjson.loads(delivery.fields[b"event"])["data"]
+    cause, customer = data["cause"], data.get("participant") or {}
+    return StoryAbout(
+        cause.get("event_id") or event_id(cause["idempotency_key"]),
+        data["account_id"],
+        resource=cause["resource_id"] or "",
+        conversation=data["conversation"]["id"],
+        participant=customer.get("id"),
+        addresses=tuple(filter(None, [canonicalize(data.get("channel") or "", data.get("address") or "")])),
+    )
 
 
 def _describe(error: ValidationError) -> str:
@@ -81,6 +103,7 @@ class Consumption:
     """Handles the entries of one group; a StreamConsumer calls `attempt`. `clock` is in seconds.
 
     `sealer` opens what customers write, so that handlers have it in the clear.
+    `stories` gets the line of each entry that is handled; it is sent with the acknowledgement.
     """
 
     def __init__(
@@ -90,9 +113,11 @@ class Consumption:
         effects: Effects,
         *,
         sealer: Sealer = NO_KEYS,
+        stories: StoryWriter | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sealer = sealer
+        self._stories = stories
         self._name = name
         self._handler = handler
         self._effects = effects
@@ -113,6 +138,7 @@ class Consumption:
         except NotYetError as error:
             return Later(str(error), error.delay, is_unsure=True)
         self._report(entry, result, (self._clock() - started_at) * 1000)
+        self._tell(entry, result, delivery)
         return Done()
 
     def _read(self, delivery: Delivery) -> Entry:
@@ -129,6 +155,23 @@ class Consumption:
         result = await reaction(entry, effect)
         await effect.end(result.word)
         return result
+
+    def _tell(self, entry: Entry, result: HandlerResult, delivery: Delivery) -> None:
+        """Add what became of an entry to its story.
+
+        Death before the acknowledgement: the entry comes again, and its line is written then (result "repeated").
+        """
+        stories = self._stories
+        if stories is None:
+            return
+        about, partition = about_entry(delivery), stories.partition_of(entry.data.conversation.id)
+        if b"replayed" in delivery.fields:
+            again_at = to_microseconds(delivery.text("replayed"))
+            stories.add_stage(partition, about, StageName.REPLAYED, f"{entry.type} was put back", at=again_at)
+        shown = "".join(f", {name} {value}" for name, value in result.fields.items() if value is not None)
+        stories.add_stage(partition, about, StageName.CONSUMED, f"{entry.type}: {result.word}{masked(shown)}")
+        if _SENT & {result.word, result.fields.get("reply")}:
+            stories.add_stage(partition, about, StageName.SENT, f"the answer to {entry.type}")
 
     async def failing(self, delivery: Delivery, reason: str) -> None:
         """Let the handler act before an entry becomes a dead letter; raises RedisError, and nothing else."""
@@ -165,6 +208,7 @@ class Consumption:
         data = entry.data
         participant_data = data if isinstance(data, ParticipantData) else None
         fields = {
+            "event_id": data.cause.event_id,
             "conversation": data.conversation.id,
             "customer": participant_data.participant.id if participant_data else None,
             "channel": participant_data.channel if participant_data else None,

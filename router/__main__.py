@@ -113,6 +113,11 @@ COMMANDS: Final[dict[str, Subcommand]] = {
         operators.add_quarantine_options,
         finds_dev=True,
     ),
+    "story": Subcommand(
+        "show what became of a message, call, conversation, participant or customer, stage by stage",
+        "router.commands.story:run_story",
+        options.add_story_options,
+    ),
     "explain": Subcommand(
         "show who holds a conversation and each decision about it, and with --with what another file would decide",
         "router.commands.explain.decisions:run_explain",

@@ -44,6 +44,7 @@ COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "router_sweeps": ("conversations that the reconciler checked, by result", ("result",)),
     "router_sweep_calls": ("API calls that the reconciler used of its budget, by method", ("method",)),
     "router_recovered": ("events that the reconciler published without a callback, by result", ("result",)),
+    "router_story_lines": ("lines of stories by result: written, or failed and lost", ("result",)),
     "router_log_lines_dropped": ("log lines that could not be written, or that nobody read in time", ()),
     "router_console_requests": ("requests to the console, by route and status", ("route", "status")),
     "router_consumed": ("entries of the participants streams by consumer and result", ("consumer", "result")),

@@ -25,6 +25,7 @@ NAMES = {
     "repartition",
     "quarantine",
     "explain",
+    "story",
     "explain-signature",
     "schemas",
 }

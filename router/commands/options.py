@@ -142,6 +142,16 @@ def add_decision_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
 
+def add_story_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `story`."""
+    add_state_dir(parser)
+    text = "a MessageSid, CallSid, conversation, participant, event id (ev_...), idempotency key or address"
+    parser.add_argument("query", metavar="ID|ADDRESS", help=text)
+    parser.add_argument("--around", metavar="TIME", help="HH:MM in UTC, or ISO 8601: only events within a quarter hour")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    parser.epilog = "exit status: 0 found, 1 nothing is known, 2 could not look"
+
+
 def add_repartition_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `repartition`."""
     add_state_dir(parser)

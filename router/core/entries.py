@@ -219,6 +219,7 @@ def show_cause(cause: Cause) -> dict[str, str | None]:
         "resource_id": cause.resource_id,
         "idempotency_key": cause.idempotency_key,
         "received_at": to_text(cause.received_at),
+        "event_id": cause.event_id or None,
     }
 
 

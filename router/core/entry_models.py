@@ -60,6 +60,7 @@ class EntryCause(Model):
     resource_id: str | None = None
     idempotency_key: str
     received_at: str
+    event_id: str | None = None
 
 
 class EntryData(Model):

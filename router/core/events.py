@@ -70,6 +70,7 @@ class InboundEntry:
     `received_at` is in microseconds since 1970; `is_redelivered` is True if another consumer may have started on it.
     `shared` is the part of the body that the entry shares with others (None: it shares none). `gone` is a conversation
     in which it was published and that the API does not know any more (streams.store.gone): it belongs into another one.
+    `event_id` follows from `key` (core.stories).
     """
 
     entry_id: str
@@ -82,6 +83,7 @@ class InboundEntry:
     is_redelivered: bool = False
     shared: bytes | None = None
     gone: str = ""
+    event_id: str = ""
 
     @property
     def appended_at(self) -> int:
@@ -105,13 +107,14 @@ class Version(NamedTuple):
 
 @value
 class Cause:
-    """The webhook that caused an entry. `received_at` is in microseconds since 1970."""
+    """The webhook that caused an entry. `received_at` is in µs since 1970; `event_id` follows from the key."""
 
     source: str
     event_type: str
     resource_id: str | None
     idempotency_key: str
     received_at: int
+    event_id: str = ""
 
 
 class Medium(NamedTuple):

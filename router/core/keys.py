@@ -271,6 +271,14 @@ class Keys:
         """Hash, string or sorted set: a bulk action of the console, or their list (streams.store.jobs); expires."""
         return self._key(0, "job", name)
 
+    def stories(self, partition: int) -> str:
+        """Begin the keys of stories (streams.store.stories): lists and a sorted set; all expire with their day."""
+        return self._key(partition, "story", "")
+
+    def refusals(self, partition: int) -> str:
+        """Begin the same keys of what was refused at the door."""
+        return self._key(partition, "refusals", "")
+
     def quarantine(self) -> str:
         """Stream: webhooks that the receiver refused; expires after the last one, like the keys below."""
         return f"{self.namespace}:quarantine"

@@ -70,6 +70,7 @@ EVENTS: Final = {
     " read or finished them; which group, and its oldest entry",
     "redis.failed": "Redis did not answer; it is tried again",
     "log.dropped": "log lines were dropped: how many since the last such line, and why the log could not be written",
+    "story.failed": "lines of stories could not be written: the reason; logged once while it lasts",
     "clock.skewed": "the clock of this host differs from that of Redis by so many seconds: set one of them right",
     "clock.agrees": "the clock of this host agrees with that of Redis again",
     "library": "a line of a library",

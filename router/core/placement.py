@@ -69,6 +69,8 @@ PLACES: Final[dict[str, Place]] = {
     "fence": Place.LOCAL,
     "moving": Place.LOCAL,
     "confirmation": Place.LOCAL,
+    "story": Place.LOCAL,
+    "refusals": Place.LOCAL,
 }
 
 #: Kinds of keys that earlier releases wrote and this one does not read: whatever is left of them stays where it is.

@@ -71,7 +71,8 @@ class Refused:
 
     `reason` is the fixed word of the error and `detail` its text; `status` is the response. `received_at` is in
     microseconds since 1970. `account_id` is unverified: as the webhook states it. `raw_path` is path and query as on
-    the wire, `body` the raw bytes; `is_whole` is False if the body was not read or not kept.
+    the wire, `body` the raw bytes; `is_whole` is False if the body was not read or not kept. `event_id` is that of the
+    (first) event that it would have been, unproven, empty if it cannot be told.
     """
 
     source: str
@@ -85,6 +86,7 @@ class Refused:
     account_id: str
     body: bytes
     is_whole: bool
+    event_id: str = ""
 
     @property
     def digest(self) -> str:
@@ -128,6 +130,7 @@ class Refused:
             "account": _encode(self.account_id, _MAX_WORD),
             "body": self.body,
             "is_whole": b"1" if self.is_whole else b"0",
+            "event_id": self.event_id.encode(),
         }
 
 
@@ -179,6 +182,7 @@ def from_fields(fields: Mapping[bytes, bytes]) -> Refused:
         account_id=text(b"account"),
         body=fields.get(b"body", b""),
         is_whole=fields.get(b"is_whole") == b"1",
+        event_id=text(b"event_id"),
     )
 
 

@@ -1,21 +1,40 @@
 """Stories: what became of one event, conversation or customer, stage by stage; and the lines in which Redis keeps them.
 
 An event has one id in every log line, entry, dead letter and quarantine record: `event_id` of its idempotency key,
-which includes account and source. A line holds no address and no text: a customer is found by a keyed digest. Pure.
+which includes account and source. Pure.
+
+A line is two JSON arrays, a head and a body, with a line break between them, which neither has. The script of stories
+reads the head to find the list of the line and what points to it, and keeps the body. A line holds no text and no
+address unmasked: a customer is found by a keyed digest.
+
+    head    event id, resource id, account, conversation or null, participant or null, digests of addresses,
+            whether participant and addresses may be news in the list
+    body    of a settled event: "event" and the values of SettledEvent; of any other stage: "stage" and those of Noted
 """
 
 from __future__ import annotations
 
+import hmac
+import re
 from enum import StrEnum
-from hashlib import sha256
-from typing import Any, Final
+from hashlib import sha1, sha256
+from typing import Any, Final, NamedTuple
 
-from router.core.timestamps import to_text
+import orjson
+
+from router.core.addresses import Channel, canonicalize, parse_address, with_plus
+from router.core.ids import SID_DIGITS
+from router.core.timestamps import to_microseconds, to_text
 from router.core.values import value
 
 #: How the id of an event begins, and how many hexadecimal digits follow.
 EVENT: Final = "ev_"
 EVENT_DIGITS: Final = 24
+#: Digits of a name: of a list, and of what points to it. 64 bits: among 10 million names a collision is a rarity.
+NAME_DIGITS: Final = 16
+_SID: Final = re.compile(f"[A-Z]{{2}}{SID_DIGITS}")
+#: Microseconds of the days by which lists are kept.
+DAY: Final = 86_400_000_000
 
 
 class StageName(StrEnum):
@@ -76,3 +95,161 @@ class Story:
 def event_id(key: str) -> str:
     """Return the id of the event with an idempotency key."""
     return EVENT + sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:EVENT_DIGITS]
+
+
+def resource_of(key: str) -> str:
+    """Return the SID of the message or call in an idempotency key, empty if it has none in its third place."""
+    parts = key.split(":", 3)
+    return parts[2] if len(parts) > 2 and _SID.fullmatch(parts[2]) else ""  # noqa: PLR2004 - account:source:SID
+
+
+def name_of(text: str) -> str:
+    """Return the name under which an id is looked up; the script makes the same."""
+    return sha1(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()[:NAME_DIGITS]
+
+
+def name_of_event(event: str) -> str:
+    """Return the name of an event's own list, which it has as long as its conversation is not known."""
+    return event[len(EVENT) : len(EVENT) + NAME_DIGITS]
+
+
+def name_of_conversation(account_id: str, conversation_id: str) -> str:
+    """Return the name of a conversation's list; the script makes the same."""
+    return name_of(f"{account_id} {conversation_id}")
+
+
+def digest_address(secret: bytes, canonical: str) -> str:
+    """Return the name under which a customer's address is looked up: whoever reads Redis cannot compute it."""
+    text = canonical.encode("utf-8", "surrogatepass")
+    return hmac.digest(secret, text, sha256).hex()[:NAME_DIGITS]
+
+
+def address_forms(query: str) -> list[str]:
+    """Return the canonical forms that an address may have, whatever its channel: most have one."""
+    value = parse_address(query).value
+    forms = [canonicalize(channel, one) for channel in Channel for one in (value, query)]
+    return list(dict.fromkeys(form for one in forms for form in (one, with_plus(one)) if form))
+
+
+class Noted(NamedTuple):
+    """A stage that is written by itself; `place` is the stream, the entry id and the group of an entry that waits."""
+
+    event: str
+    at: int
+    stage: str
+    process: str
+    detail: str
+    resource: str = ""
+    place: tuple[str, str, str] | None = None
+
+
+class SettledEvent(NamedTuple):
+    """An event that a worker has settled: its own stages, and those before it that left no line.
+
+    Times are in µs, `entry` is the id of its inbound entry, `replayed` the time of its replay as text, `published` has
+    the types of its entries. The fields behind them are those of its log line.
+    """
+
+    event: str
+    at: int
+    received_at: int
+    entry: str
+    process: str
+    replayed: str
+    published: list[str]
+    resource: str | None
+    source: str
+    type: str
+    result: str
+    reason: str
+    address: str | None
+    conversation: str | None
+    participant: str | None
+    target: str | None
+    communication: str | None
+    key: str
+
+
+class StoryLine(NamedTuple):
+    """A line that was read: the event that it is about, with its resource, and its stages; `place` is that of Noted."""
+
+    event: str
+    resource: str
+    stages: tuple[StoryStage, ...]
+    place: tuple[str, str, str] | None = None
+
+
+#: Writes a head or a body of a line.
+to_json_bytes: Final = orjson.dumps
+#: The first element of a body: of a settled event, and of a single stage.
+EVENT_LINE: Final = "event"
+_STAGE_LINE: Final = "stage"
+
+
+def write_head(
+    event: str,
+    *,
+    resource: str = "",
+    account: str = "",
+    conversation: str | None = None,
+    participant: str | None = None,
+    addresses: tuple[str, ...] = (),
+) -> bytes:
+    """Return the head of a line whose participant and addresses are news; `addresses` are digests."""
+    return to_json_bytes((event, resource, account, conversation, participant, addresses, True))
+
+
+def write_note(head: bytes, noted: Noted) -> bytes:
+    """Return the line of a single stage."""
+    return head + b"\n" + to_json_bytes((_STAGE_LINE, *noted))
+
+
+def read_line(body: bytes) -> StoryLine | None:
+    """Return what a body says; None for what this release cannot read."""
+    try:
+        kind, *values = orjson.loads(body)
+        if kind == _STAGE_LINE:
+            return _read_note(Noted(*values))
+        return _read_event(SettledEvent(*values)) if kind == EVENT_LINE else None
+    except (ValueError, TypeError, OverflowError):  # orjson's error is a ValueError
+        return None
+
+
+def _read_note(noted: Noted) -> StoryLine:
+    stage = StoryStage(int(noted.at), StageName(noted.stage), str(noted.process), str(noted.event), str(noted.detail))
+    stream, entry_id, group = noted.place or ("", "", "")
+    place = (str(stream), str(entry_id), str(group)) if entry_id else None
+    return StoryLine(str(noted.event), str(noted.resource), (stage,), place)
+
+
+def _read_event(settled: SettledEvent) -> StoryLine:
+    event, at, process = str(settled.event), int(settled.at), str(settled.process)
+
+    def stage(name: StageName, when: int, by: str, detail: str) -> StoryStage:
+        return StoryStage(when, name, by, event, detail)
+
+    received_at, replayed_at = int(settled.received_at), to_microseconds(settled.replayed)
+    stages = [stage(StageName.RECEIVED, received_at, "", _received(settled))] if received_at else []
+    if replayed_at is not None:
+        stages.append(stage(StageName.REPLAYED, replayed_at, "", f"put back, as entry {settled.entry}"))
+    stages.append(stage(StageName.RESOLVED, at, process, _resolved(settled)))
+    stages += [stage(StageName.PUBLISHED, at, process, _published(settled, kind)) for kind in settled.published]
+    return StoryLine(event, str(settled.resource or ""), tuple(stages))
+
+
+def _received(settled: SettledEvent) -> str:
+    parts = [f"{settled.type} by {settled.source}", settled.resource, f"key {settled.key}"]
+    address = f"from {settled.address}" if settled.address else None
+    return ", ".join(str(part) for part in (*parts, address) if part)
+
+
+def _resolved(settled: SettledEvent) -> str:
+    where = f"conversation {settled.conversation}" if settled.conversation else None
+    who = f"participant {settled.participant}" if settled.participant else None
+    target = f"target {settled.target}" if settled.target else None
+    return ", ".join(str(part) for part in (f"{settled.result}, because {settled.reason}", where, who, target) if part)
+
+
+def _published(settled: SettledEvent, kind: str) -> str:
+    again = " (was published before)" if settled.communication == "known" and kind == "communication.received" else ""
+    return f"{kind} for {settled.target or 'no target'}{again}"

@@ -109,7 +109,7 @@ def normalize_callback(form: Form, entry: InboundEntry) -> Disregarded | None:
     callback = read_callback(form)
     if callback is None:
         return None
-    cause = Cause(entry.source, f"callback.{callback[0]}", entry.subject, entry.key, entry.received_at)
+    cause = Cause(entry.source, f"callback.{callback[0]}", entry.subject, entry.key, entry.received_at, entry.event_id)
     return Disregarded(cause, entry.account_id, f"{_BECAUSE}: {' '.join(filter(None, callback))}")
 
 

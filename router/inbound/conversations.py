@@ -96,7 +96,7 @@ def normalize(entry: InboundEntry) -> Event:
     type.
     """
     event_type, data, reported_at = _read(entry.body)
-    cause = Cause(entry.source, event_type, get_text(data, "id"), entry.key, entry.received_at)
+    cause = Cause(entry.source, event_type, get_text(data, "id"), entry.key, entry.received_at, entry.event_id)
     try:
         return _normalize(event_type, data, reported_at, cause, entry.account_id)
     except ValidationError as error:

@@ -168,7 +168,7 @@ def normalize(entry: InboundEntry) -> Event:
     if not is_exact:
         require_exact(element)
     event = replace(read_cloud_event(element, ""), account_id=entry.account_id)
-    cause = Cause(entry.source, event.type, get_text(event.data, "id"), entry.key, entry.received_at)
+    cause = Cause(entry.source, event.type, get_text(event.data, "id"), entry.key, entry.received_at, entry.event_id)
     if _is_test(event):
         test_id = get_text(event.data, "test_id")
         return Disregarded(replace(cause, resource_id=test_id), entry.account_id, _TEST)

@@ -124,7 +124,8 @@ def normalize(entry: InboundEntry) -> Event:
             raise
         return callback
     sid, status = params["MessageSid"].strip(), _outgoing_status(params)
-    cause = Cause(entry.source, f"message.{status}" if status else MESSAGE, sid, entry.key, entry.received_at)
+    event_type = f"message.{status}" if status else MESSAGE
+    cause = Cause(entry.source, event_type, sid, entry.key, entry.received_at, entry.event_id)
     if status:
         return Disregarded(cause, entry.account_id, f"{_OUTGOING}: {status}")
     customer, recipient = _parse_ends(sender, params["To"])

@@ -163,7 +163,7 @@ def normalize(entry: InboundEntry) -> Event:
         if callback is not None:
             return callback
     call = read_call(form)
-    cause = Cause(entry.source, f"call.{call.status}", call.sid, entry.key, entry.received_at)
+    cause = Cause(entry.source, f"call.{call.status}", call.sid, entry.key, entry.received_at, entry.event_id)
     if call.ignored_because:
         return Disregarded(cause, entry.account_id, call.ignored_because)
     return CallReported(

@@ -21,6 +21,7 @@ from router.inbound.sources import SOURCES, Source
 from router.logs import describe_end, log
 from router.process.announce import Announcer
 from router.process.apis import CLOSING, make_replication
+from router.process.stories import make_stories
 from router.receiver.answers import SharedResponse
 from router.receiver.exposition import Exposition
 from router.receiver.ingest import Ingest, make_authenticators
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from router.core.routing.team import Team
     from router.core.voice.templates import VoiceTemplates
     from router.settings.model import Settings
+    from router.streams.store.stories import StoryWriter
 
 
 class Stopping(asyncio.Event):
@@ -117,25 +119,19 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
         settings, responders=responders, shadow=settings.shadow, clock=clock.seconds
     )
     sealer = settings.sealer
-    quarantine = Quarantine(app[REDIS], settings.keys, settings.quarantine_bounds, sealer=sealer)
-    ingest = Ingest(
-        appender=appender, authenticators=authenticators, quarantine=quarantine, spool=spool, sealer=sealer, clock=clock
-    )
-    app[WEBHOOK_HANDLERS] = {source.path: _handler(ingest, source, app[STOPPING]) for source in SOURCES.values()}
-    for path, handle in app[WEBHOOK_HANDLERS].items():
-        app.router.add_post(path, handle)
-    app.router.add_get("/healthz", _healthz)
-    app.router.add_get("/readyz", make_readyz(appender.check, spool))
+    stories = make_stories(settings, app[REDIS], process="web", clock=clock)
+    refusals = make_stories(settings, app[REDIS], process="web", clock=clock, is_refused=True)
+    quarantine = Quarantine(app[REDIS], settings.keys, settings.quarantine_bounds, sealer=sealer, stories=refusals)
+    ingest = Ingest(appender, authenticators, quarantine, spool, sealer=sealer, stories=stories, clock=clock)
     app[EXPOSITION] = Exposition(app[REDIS], lambda: app[PARTITIONS].keys, clock, spool)
-    app.router.add_get("/metrics", app[EXPOSITION].handle)
-    app.router.add_route("*", "/{rest:.*}", Misrouted(misrouted, quarantine, clock).handle)
-
+    _add_routes(app, ingest, make_readyz(appender.check, spool), Misrouted(misrouted, quarantine, clock))
     _expect_counts()
 
     async def lifespan(app: web.Application) -> AsyncIterator[None]:
-        drainer = Drainer(spool, appender, appender.check, keys=settings.keys, clock=clock) if spool else None
+        drainer = _make_drainer(spool, appender, settings, stories, clock) if spool else None
         app[PARTITIONS] = watch = PartitionWatch(app[REDIS], settings, appender)
-        await watch.start([calls, drainer] if drainer is not None else [calls])  # raises before anything else runs
+        parts = [part for part in (calls, drainer, stories, refusals) if part is not None]
+        await watch.start(parts)  # raises before anything else runs
         await clock.begin(app[REDIS])
         tasks = _begin_tasks(app[REDIS], settings, clock, spool)
         if drainer is not None:
@@ -146,7 +142,9 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
         await watch.close()
         if drainer is not None:
             await drainer.close()
-        await finish(_settle(appender, quarantine), max(SETTLING, settings.grace - app[STOPPING].seconds))
+        await finish(
+            _settle(appender, quarantine, stories, refusals), max(SETTLING, settings.grace - app[STOPPING].seconds)
+        )
         if redis is None:
             with suppress(RedisError, OSError):
                 await finish(app[REDIS].aclose(), CLOSING)
@@ -166,6 +164,16 @@ def _begin_tasks(redis: Redis, settings: Settings, clock: RedisClock, spool: Spo
         asyncio.create_task(clock.run(redis), name="clock"),
         asyncio.create_task(announcer.run(), name="announce"),
     ]
+
+
+def _add_routes(app: web.Application, ingest: Ingest, readyz: RouteHandler, misrouted: Misrouted) -> None:
+    app[WEBHOOK_HANDLERS] = {source.path: _handler(ingest, source, app[STOPPING]) for source in SOURCES.values()}
+    for path, handle in app[WEBHOOK_HANDLERS].items():
+        app.router.add_post(path, handle)
+    app.router.add_get("/healthz", _healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", app[EXPOSITION].handle)
+    app.router.add_route("*", "/{rest:.*}", misrouted.handle)
 
 
 def _expect_counts() -> None:
@@ -192,10 +200,19 @@ async def failed(app: web.Application) -> str:
         await end(*tasks)
 
 
-async def _settle(appender: Appender, quarantine: Quarantine) -> None:
+async def _settle(appender: Appender, quarantine: Quarantine, *stories: StoryWriter | None) -> None:
     """Wait for the writes that are under way; all webhooks have been answered by now."""
     await appender.close()
     await quarantine.close()
+    for writer in stories:
+        if writer is not None:
+            await writer.close()
+
+
+def _make_drainer(
+    spool: Spool, appender: Appender, settings: Settings, stories: StoryWriter | None, clock: RedisClock
+) -> Drainer:
+    return Drainer(spool, appender, appender.check, keys=settings.keys, stories=stories, clock=clock)
 
 
 def _make_spool(settings: Settings) -> Spool | None:

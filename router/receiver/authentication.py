@@ -25,7 +25,7 @@ from router.inbound.sources import FORM, Source
 from router.inbound.webhook import Piece, Webhook
 from router.logs import log
 from router.receiver.bodies import LARGE_AT_ONCE, SMALL, InFlightBytes, LoopShare, read_arrived
-from router.receiver.requests import SIGNATURE, RawRequest, media_type, raw_path_of, stated_settings
+from router.receiver.requests import SIGNATURE, TOKEN, RawRequest, media_type, raw_path_of, stated_settings
 
 T = TypeVar("T")
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     Responder = Callable[[Webhook, Account], Awaitable[bytes]]
 
 #: https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
-_TOKEN: Final = "I-Twilio-Idempotency-Token"  # noqa: S105 - a header name
 _SID: Final = re.compile(rb"AC[0-9a-fA-F]{32}")
 #: Bytes at the beginning of a body that are searched for account SIDs, which nothing has paid for: at most a fifth of a
 #: millisecond. Forms begin with `AccountSid` or have it among about 2 KiB, the first event of a batch has it in its
@@ -194,7 +193,7 @@ class SignatureAuthenticator:
             if replaced is None:
                 raise
             yield from verifier.verify_in_steps(raw.raw_path, replaced, signature, header)
-        return account, Webhook(raw.body, form, raw.headers.get(_TOKEN))
+        return account, Webhook(raw.body, form, raw.headers.get(TOKEN))
 
     def _require_shape(self, signature: str | None, header: str | None, body: bytes, context: RefusalContext) -> None:
         """Refuse, without decoding the body, what no account can have signed; raises SignatureError or AccountError."""
@@ -221,7 +220,7 @@ class SignatureAuthenticator:
         form = yield from _parse(query)
         account = self._account_of_form(form, context)
         self._verifiers[account.sid].verify_form(raw.raw_path, NO_FORM, signature, header)
-        return account, Webhook(query, form, raw.headers.get(_TOKEN))
+        return account, Webhook(query, form, raw.headers.get(TOKEN))
 
     def verify_json(self, raw: RawRequest, context: RefusalContext) -> Steps[tuple[Account, Webhook]]:
         """Verify a body by its digest in the URL; returns the account that signed the URL. Raises WebhookError."""
@@ -236,7 +235,7 @@ class SignatureAuthenticator:
             self._note_account(_find_account_sids(raw.body) if named is None else named, context, error)
             raise
         context.account_id = account.sid
-        return account, Webhook(raw.body, NO_FORM, raw.headers.get(_TOKEN))
+        return account, Webhook(raw.body, NO_FORM, raw.headers.get(TOKEN))
 
     def _find_signer(
         self, raw: RawRequest, named: Collection[str], signature: str | None, header: str | None
@@ -266,7 +265,7 @@ class SignatureAuthenticator:
         self, raw: RawRequest, source: Source, context: RefusalContext
     ) -> Steps[tuple[Account, Webhook]]:
         """Return the account that the webhook names, unproven; raises AccountError if it is not configured."""
-        token = raw.headers.get(_TOKEN)
+        token = raw.headers.get(TOKEN)
         if source.content_type == FORM:
             form = yield from _parse(raw.body)
             return self._account_of_form(form, context), Webhook(raw.body, form, token)

@@ -11,7 +11,7 @@ import asyncio
 import time
 from dataclasses import replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from router import metrics
 from router.core.errors import AccountError, NotDurableError, WebhookError
@@ -19,6 +19,7 @@ from router.core.events import SharedBody, SourceName
 from router.core.printable import masked, masked_key
 from router.core.sealing import NO_KEYS, SealedKind
 from router.core.signing.twilio import base_urls
+from router.core.stories import StageName, event_id, resource_of
 from router.inbound.sources import SOURCES
 from router.logs import describe, log_soon
 from router.receiver.answers import Answer, make_constant
@@ -27,6 +28,7 @@ from router.receiver.mail_authentication import make_mail_authenticator
 from router.receiver.misrouted import MisroutedAuthenticator
 from router.receiver.refusals import Quarantine, make_refused
 from router.streams.store.append import Appender, InboundFields, is_outage
+from router.streams.store.stories import StoryAbout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from router.receiver.authentication import Responder
     from router.receiver.spool.spool import Spool
     from router.settings.model import Settings
+    from router.streams.store.stories import StoryWriter
 
 #: Seconds that an event which the spool cannot take waits for older ones of its subject to be drained, before 503.
 DRAINING: Final = 3.0
@@ -46,6 +49,8 @@ DRAINING: Final = 3.0
 RETRY_AFTER: Final = "5"
 #: The result of a webhook with several events is the first of these that one of them has.
 _RESULTS: Final = ("spooled", "accepted", "duplicate")
+#: Events of a webhook whose ids its log line has.
+SHOWN: Final = 20
 _LEVELS: Final[dict[int, str]] = {HTTPStatus.OK: "info", HTTPStatus.INTERNAL_SERVER_ERROR: "error"}
 
 
@@ -76,23 +81,25 @@ def make_authenticators(
 class Ingest:
     """Handles the webhooks of all sources; `authenticators` has one for each.
 
-    Refused webhooks go to the `quarantine`, and events that Redis cannot take to the `spool`; both are optional.
-    `sealer` seals the bodies, if it has keys.
+    Refused webhooks go to the `quarantine`, events that Redis cannot take to the `spool`, and duplicates are told in
+    the `stories`; all three are optional. `sealer` seals the bodies, if it has keys.
     `clock` gives microseconds since 1970: the time of Redis, so that the times of all receivers can be compared.
     """
 
     def __init__(
         self,
-        *,
         appender: Appender,
         authenticators: Mapping[SourceName, Authenticator],
         quarantine: Quarantine | None = None,
         spool: Spool | None = None,
+        *,
         sealer: Sealer = NO_KEYS,
+        stories: StoryWriter | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self._to_fields = fields_maker(sealer)
         self._spool = spool
+        self._stories = stories
         self._appender = appender
         self._authenticators = authenticators
         self._quarantine = quarantine
@@ -103,15 +110,18 @@ class Ingest:
         """Answer one webhook of `source`, and write its log line in every case."""
         begun, received_at = time.perf_counter(), self._clock()
         status, result, reason, key = 500, "failed", None, None
+        names: dict[str, Any] = {}
         context = RefusalContext()
         try:
             accepted = await self._authenticators[source.name].authenticate(request, source, context)
             pieces, reason = accepted.pieces, accepted.note
             if len(pieces) == 1:  # the usual case
                 key = pieces[0].identity.key
+                names = {"event_id": event_id(key)}
                 result = await self._append(pieces[0], source, received_at)
             else:
                 key = f"{len(pieces)} events"
+                names = {"event_ids": [event_id(piece.identity.key) for piece in pieces[:SHOWN]]}
                 result = await self._append_all(pieces, source, received_at)
             status = 200
             if accepted.note is not None:
@@ -139,6 +149,7 @@ class Ingest:
                 status=status,
                 result=result,
                 **why,
+                **names,
                 key=key and masked_key(key),
                 ms=round((time.perf_counter() - begun) * 1000, 2),
             )
@@ -164,12 +175,19 @@ class Ingest:
             except NotDurableError:  # the disk is full or has failed: Redis may answer again
                 await spool.wait_for_turn(fields, DRAINING)
         try:
-            return "accepted" if await self._appender.append(fields) else "duplicate"
+            return "accepted" if await self._appender.append(fields) else self._told_duplicate(fields)
         except NotDurableError as error:
             if spool is None or not is_outage(error):
                 raise
             spool.activate(str(error))
             return await _put(spool, fields)
+
+    def _told_duplicate(self, fields: InboundFields) -> str:
+        if self._stories is not None:
+            detail = f"the event had arrived before, by {fields.source} or under another key"
+            about = StoryAbout(event_id(fields.key), fields.account_id, resource_of(fields.key))
+            self._stories.tell(self._stories.partition_of(fields.subject), about, StageName.DUPLICATE, detail)
+        return "duplicate"
 
 
 async def _put(spool: Spool, fields: InboundFields) -> str:

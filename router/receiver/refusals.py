@@ -11,15 +11,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from router import metrics
+from router.core.printable import masked
 from router.core.refused import Bounds, Refused, shown_headers
 from router.core.sealing import NO_KEYS
+from router.core.stories import StageName, event_id, resource_of
 from router.logs import log
+from router.receiver.refused_events import events_of
 from router.receiver.requests import raw_path_of
 from router.streams.client.connection import Redis, RedisError
 from router.streams.store.quarantine import keep
+from router.streams.store.stories import StoryAbout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,10 +32,12 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from router.core.errors import WebhookError
+    from router.core.events import Identity
     from router.core.keys import Keys
     from router.core.sealing import Sealer
     from router.inbound.sources import Source
     from router.receiver.authentication import RefusalContext
+    from router.streams.store.stories import StoryWriter
 
 #: Webhooks that may wait to be written, and their bytes in all.
 MAX_WAITING: Final = 1000
@@ -40,6 +47,8 @@ MAX_WAITING_BYTES: Final = 16 * 1_048_576
 SMALL_RATE: Final = 4 * 1_048_576
 LARGE_RATE: Final = 2 * 1_048_576
 BURST: Final = 4.0
+#: Events of a refused webhook that are told.
+MAX_TOLD: Final = 20
 #: Seconds that Redis may take to write one.
 WRITE_TIMEOUT: Final = 2.0
 #: Seconds between two log lines about webhooks that were not kept while nothing is being written.
@@ -85,7 +94,10 @@ class _Allowance:
 
 
 class Quarantine:
-    """Writes refused webhooks in the background; one per process and event loop. `clock` gives seconds."""
+    """Writes refused webhooks in the background; one per process and event loop. `clock` gives seconds.
+
+    `stories` are those of what was refused: each webhook that is kept is told there under the events that it names.
+    """
 
     def __init__(
         self,
@@ -94,9 +106,11 @@ class Quarantine:
         bounds: Bounds,
         *,
         sealer: Sealer = NO_KEYS,
+        stories: StoryWriter | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sealer = sealer
+        self._stories = stories
         self._redis = redis
         self._keys = keys
         self._bounds = bounds
@@ -136,8 +150,12 @@ class Quarantine:
         try:
             while self._waiting:
                 refused = self._waiting[0]
+                events = events_of(refused)
+                named = replace(refused, event_id=event_id(events[0].key) if events else "")
                 async with asyncio.timeout(WRITE_TIMEOUT):
-                    entry_id = await keep(self._redis, self._keys, refused, self._bounds, self._sealer)
+                    entry_id = await keep(self._redis, self._keys, named, self._bounds, self._sealer)
+                if entry_id is not None:
+                    self._tell(named, events, entry_id)
                 metrics.count("router_quarantined", refused.reason, "kept" if entry_id else "repeat")
                 self._size -= self._waiting.popleft().size
         except (RedisError, OSError) as error:  # a TimeoutError is an OSError
@@ -148,6 +166,16 @@ class Quarantine:
             self._report()
             self._waiting.clear()
             self._size, self._writer = 0, None
+
+    def _tell(self, refused: Refused, events: list[Identity], entry_id: str) -> None:
+        if self._stories is None:
+            return
+        why = masked(refused.detail, has_ids=False)
+        detail = f"answered {refused.status} ({refused.reason}): {why}; kept in the quarantine as {entry_id}"
+        for one in events[:MAX_TOLD]:
+            addresses = tuple(one.subject.split("|")[1:2])
+            about = StoryAbout(event_id(one.key), one.account_id, resource_of(one.key), addresses=addresses)
+            self._stories.tell(0, about, StageName.REFUSED, detail, at=refused.received_at)
 
     def _report(self) -> None:
         """Log what was dropped since the last line: one line for a whole flood."""

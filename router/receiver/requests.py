@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
 SIGNATURE: Final = "X-Twilio-Signature"
+#: The header by which Twilio tells repeats of one webhook.
+TOKEN: Final = "I-Twilio-Idempotency-Token"  # noqa: S105 - a header name
 
 
 @value

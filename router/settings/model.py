@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -92,6 +93,8 @@ class Settings(BaseModel):
     stream_retention: int = Field(default=86_400, ge=0)
     stream_most: int = Field(default=200_000, ge=0)
     stream_max_bytes: int = Field(default=128 * 1_048_576, ge=0)
+    story_ttl: int = Field(default=7 * 86_400, ge=0, le=90 * 86_400)
+    story_max: int = Field(default=100_000, ge=100, le=10_000_000)
     window: int = Field(default=500, ge=1, le=100_000)
     batch: int = Field(default=200, ge=1, le=10_000)
     max_deliveries: int = Field(default=5, ge=1)
@@ -199,6 +202,18 @@ class Settings(BaseModel):
     def quarantine_bounds(self) -> Bounds:
         """The quarantine's limits for each reason."""
         return Bounds(self.quarantine_max, self.quarantine_max_bytes, self.quarantine_ttl)
+
+    @property
+    def story_secrets(self) -> tuple[bytes, ...]:
+        """The keys of the digests by which stories find a customer: the first one writes, all are tried in a search.
+
+        They are made from what each process of a deployment has: seal keys, else tokens, else secrets of API keys.
+        """
+        texts = [key.get_secret_value() for key in self.seal_keys]
+        texts += [token for account in self.accounts for token in account.tokens]
+        texts += [account.credentials[1] for account in self.accounts]
+        found = dict.fromkeys(sha256(f"story {text}".encode()).digest() for text in texts if text)
+        return tuple(found) or (b"story",)
 
     @property
     def voice_variables(self) -> dict[str, str]:

@@ -21,6 +21,7 @@ from router.logs import lines_together
 from router.process.announce import Announcer
 from router.process.apis import close_clients, make_apis, make_limits, make_replication
 from router.process.partitions import run_partitioned
+from router.process.stories import make_stories
 from router.settings.accounts_file import CREDENTIALS
 from router.settings.check_files import check_files
 from router.settings.files import load_policy, load_voice
@@ -29,6 +30,7 @@ from router.streams.client.clock import RedisClock
 from router.streams.client.connection import Redis, connect
 from router.streams.client.gathering import make_gathering_client
 from router.streams.consuming.consumer import StreamConsumer
+from router.streams.consuming.story_notes import StoryNotes
 from router.streams.delivery import Delivery, StreamRef
 from router.streams.store.ledgers import Store
 from router.streams.store.recent import Pace, Recent
@@ -42,7 +44,7 @@ from router.worker.reconciler import Reconciler
 from router.worker.singles import SinglePath
 from router.worker.startup import find_bridges, find_captured, find_configurations, find_own, warn_of_doubled_calls
 from router.worker.verdicts import Patience
-from router.worker.work import BatchMisses, account_of, facts_of, lane_of, report, subject_of
+from router.worker.work import BatchMisses, about_inbound, account_of, facts_of, lane_of, report, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from router.core.resolution.classic import Bridge
     from router.process.apis import Apis
     from router.settings.model import Settings
+    from router.streams.store.stories import StoryWriter
 
 #: The settings that the worker requires.
 REQUIRED: Final = (
@@ -70,7 +73,7 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
         settled, left = await resolver.batches.settle(deliveries, is_busy=is_busy)
         with lines_together():
             for work in settled:  # before the XACK: a process that dies in between leads to two log lines, not to none
-                report(work, resolver.rules.clock())
+                report(work, resolver.rules.clock(), resolver.stories)
         if settled:
             await consumer.acknowledge([work.delivery for work in settled])
         return left
@@ -95,6 +98,7 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
         lane=lane_of,
         on_result=lambda result: metrics.count("router_attempts", RESOLVER, result),
         facts=facts_of,
+        telling=StoryNotes(resolver.stories, about_inbound) if resolver.stories is not None else None,
     )
     return consumer
 
@@ -182,10 +186,13 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
             bridges=find_bridges(configurations),
             classic_lookup=settings.classic_lookup,
             is_confirming=recent is not None,
+            stories=make_stories(settings, redis, process="worker", clock=clock),
         )
         consumer = make_consumer(settings, redis, resolver)
         trimmer = make_trimmer(settings, redis, clock)
-        people = make_people(settings, redis, store=resolver.store, apis=apis, clock=clock, team=team)
+        people = make_people(
+            settings, redis, store=resolver.store, apis=apis, clock=clock, team=team, stories=resolver.stories
+        )
         async with people.running(consumer):
             consumer.run_beside(trimmer.run(), "trim")
             consumer.run_beside(clock.run(redis), "clock")
@@ -223,7 +230,8 @@ class Resolver:
     bridges of accounts whose classic service has one. With `classic_lookup`, a customer is looked up in classic
     conversations before a conversation is opened.
     `team`: the people and queues. `is_confirming`: a reconciler confirms afterwards what was published on trust.
-    `clock` returns the time of Redis (µs since 1970): workers compare times that others wrote, and stream ids.
+    `stories` writes what became of each event. `clock` returns the time of Redis (µs since 1970): workers compare times
+    that others wrote, and stream ids.
     `api_ahead` tells by how much (µs) the clock of an account's API is ahead of it.
     """
 
@@ -243,10 +251,11 @@ class Resolver:
         bridges: Mapping[str, Bridge] | None = None,
         classic_lookup: bool = False,
         is_confirming: bool = True,
+        stories: StoryWriter | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
         api_ahead: Callable[[str], int] = lambda _: 0,
     ) -> None:
-        self.store = store
+        self.store, self.stories = store, stories
         self.accounts = accounts = AccountCache(store, always_own=always_own, captured=captured, clock=clock)
         default = AccountRules(
             policy,
@@ -263,7 +272,13 @@ class Resolver:
         self.unconfirmed = unconfirmed = Unconfirmed(MOST if is_confirming else 0)
         self.batches = BatchPath(**parts, misses=misses, unconfirmed=unconfirmed)
         self.singles = SinglePath(
-            **parts, apis=apis, calls=calls, misses=misses, patience=patience, unconfirmed=unconfirmed
+            **parts,
+            apis=apis,
+            calls=calls,
+            misses=misses,
+            patience=patience,
+            unconfirmed=unconfirmed,
+            stories=stories,
         )
 
 

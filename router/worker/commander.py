@@ -27,6 +27,7 @@ from router.core.routing.commands import (
 from router.core.routing.holding import Why
 from router.core.routing.wishes import card_of
 from router.core.sealing import NO_KEYS, SealedError
+from router.core.stories import event_id
 from router.logs import log
 from router.streams.delivery import Done, Later, Poison
 from router.worker.floor import RacesLostError
@@ -126,7 +127,8 @@ class Commander:
 
     async def _decide(self, command: Command, account_id: str, delivery: Delivery) -> Verdict:
         data, conversation_id = command.data, command.subject
-        cause = Cause(COMMANDS_SOURCE, command.type, conversation_id, command.id, _time_of(delivery))
+        event, sent_at = event_id(command.id), _time_of(delivery)
+        cause = Cause(COMMANDS_SOURCE, command.type, conversation_id, command.id, sent_at, event)
         action = {Say: self._speak, Finish: self._close}.get(type(data))
 
         async def apply(decide: Callable[[Holding], Input | Why | None]) -> FloorResult:
@@ -162,6 +164,7 @@ class Commander:
         log(
             "command",
             type=command.type,
+            event_id=event,
             id=masked_key(command.id),
             conversation=masked_key(conversation_id),
             account=account_id,

@@ -14,15 +14,18 @@ from router.core.entries import EntryParticipant
 from router.core.errors import RequestError
 from router.core.keys import COMMANDER
 from router.core.printable import masked_key
-from router.core.routing.commands import COMMANDS, HolderCommand, Say
+from router.core.routing.commands import COMMANDS, HolderCommand, Say, read_closed
 from router.core.routing.holding import Why
 from router.core.routing.wishes import cards_to_enroll, channel_of
+from router.core.stories import StageName, event_id
 from router.logs import describe, log
 from router.process.apis import make_limits, make_replication
 from router.streams.client.gathering import make_gathering_client
 from router.streams.consuming.consumer import StreamConsumer
+from router.streams.consuming.story_notes import StoryNotes
 from router.streams.delivery import Done, Later, StreamRef
 from router.streams.store.desk import Desk
+from router.streams.store.stories import StoryAbout
 from router.streams.store.subject_order import UnnamedOrder
 from router.streams.store.timers import Timers
 from router.worker.commander import Commander, command_subject
@@ -30,7 +33,7 @@ from router.worker.floor import FloorPath
 from router.worker.floor_loop import FloorLoop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from router.agents.effects import Effect
     from router.core.keys import Keys
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from router.streams.client.connection import Redis
     from router.streams.delivery import Delivery, Verdict
     from router.streams.store.ledgers import Store
+    from router.streams.store.stories import StoryWriter
 
 
 #: Seconds of the first and of the longest wait for a command that another worker holds.
@@ -70,8 +74,10 @@ class Actions:
         keys: Keys,
         team: Team,
         clock: Callable[[], int],
+        stories: StoryWriter | None = None,
     ) -> None:
         self._clock = clock
+        self._stories = stories
         self._people = people
         self._store = store
         self._effects = effects
@@ -101,6 +107,10 @@ class Actions:
         except RequestError as error:  # a repeat cannot help, and whoever wrote it must hear that it was not sent
             return _refuse(data.conversation, error, Why.CANNOT_SEND)
         _log_sent(command.id, data.conversation, data.agent, how)
+        if self._stories is not None and how in _SENT:
+            about = StoryAbout(event_id(command.id), account_id, conversation=data.conversation)
+            partition = self._keys.partition_of(data.conversation)
+            self._stories.add_stage(partition, about, StageName.SENT, f"{command.type} of {masked_key(data.agent)}")
         return Done() if how in _SENT else _REFUSALS.get(how, Why.CANNOT_SEND)
 
     async def notify(self, ledger: Ledger, holding: Holding, name: str, text: str) -> None:
@@ -168,7 +178,25 @@ class People:
         raise RuntimeError(f"the commander has failed: {await self._commander.failed()}")
 
 
-def make_people(settings: Settings, redis: Redis, *, store: Store, apis: Apis, clock: RedisClock, team: Team) -> People:
+def about_command(delivery: Delivery, default: str) -> StoryAbout:
+    """Return the event that a command is, for its story; of the account `default` if it names none.
+
+    Raises UnusableError if it is no command.
+    """
+    command = read_closed(delivery.fields)
+    return StoryAbout(event_id(command.id), command.data.account or default, conversation=command.subject or None)
+
+
+def make_people(
+    settings: Settings,
+    redis: Redis,
+    *,
+    store: Store,
+    apis: Apis,
+    clock: RedisClock,
+    team: Team,
+    stories: StoryWriter | None = None,
+) -> People:
     """Return the part of a worker that serves people."""
     keys = settings.keys
     gathering = make_gathering_client(redis)
@@ -178,25 +206,24 @@ def make_people(settings: Settings, redis: Redis, *, store: Store, apis: Apis, c
     people = PersonActions(
         apis=apis, joiners=Joiners(apis, store), api_ahead=lambda account_id: apis.ahead_of(account_id, clock)
     )
-    actions = Actions(people, store, effects, keys, team, clock)
+    actions = Actions(people, store, effects, keys, team, clock, stories)
     floor = FloorPath(store=store, desk=desk, timers=timers, team=lambda: team, clock=clock, notify=actions.notify)
     loop = FloorLoop(floor=floor, desk=desk, timers=timers, partitions=keys.partitions)
     store.on_wake = timers.on_set = loop.wake_at
+    accounts = [api.account.sid for api in apis]
     commander = Commander(
         redis=redis,
         keys=keys,
         floor=floor,
         desk=desk,
         team=lambda: team,
-        accounts=[api.account.sid for api in apis],
+        accounts=accounts,
         speak=actions.say,
         close=actions.close,
         is_begun=actions.is_begun,
         wake=loop.wake,
         sealer=store.sealer,
     )
-    for kind in COMMANDS:
-        metrics.expect("router_commands", kind, "done")
     order = UnnamedOrder(gathering, keys, COMMANDER, command_subject)
 
     async def attempt(delivery: Delivery) -> Verdict:
@@ -205,7 +232,19 @@ def make_people(settings: Settings, redis: Redis, *, store: Store, apis: Apis, c
             return Later(reason, _TURN, is_usual=True, is_queued=True, longest=_SOON)
         return await commander.attempt(delivery)
 
-    consumer = StreamConsumer(
+    notes = StoryNotes(stories, lambda delivery: about_command(delivery, accounts[0])) if stories else None
+    consumer = _make_consumer(settings, redis, attempt, notes)
+    return People(consumer, loop, floor, desk, team)
+
+
+def _make_consumer(
+    settings: Settings, redis: Redis, attempt: Callable[[Delivery], Awaitable[Verdict]], notes: StoryNotes | None
+) -> StreamConsumer:
+    """Return the consumer of the commands streams."""
+    keys = settings.keys
+    for kind in COMMANDS:
+        metrics.expect("router_commands", kind, "done")
+    return StreamConsumer(
         redis=redis,
         url=settings.redis,
         keys=keys,
@@ -215,5 +254,5 @@ def make_people(settings: Settings, redis: Redis, *, store: Store, apis: Apis, c
         attempt=attempt,
         subject=command_subject,
         on_result=lambda result: metrics.count("router_attempts", COMMANDER, result),
+        telling=notes,
     )
-    return People(consumer, loop, floor, desk, team)

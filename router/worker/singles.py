@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from router.core.judging.routes import Route
     from router.core.judging.rules import EventRules
     from router.core.judging.unconfirmed import Unconfirmed
-    from router.core.judging.work import AnyWork
     from router.core.ledger.ledger import Ledger
     from router.core.resolution.requests import ResolutionOutcome
     from router.process.apis import Apis
     from router.streams.store.ledgers import Store
+    from router.streams.store.stories import StoryWriter
     from router.worker.account_cache import AccountCache
     from router.worker.calls import CallPath
-    from router.worker.work import BatchMisses
+    from router.worker.work import BatchMisses, DeliveredWork
 
 _HEARD: Final = Outcome(Result.KNOWN, "published in its conversation, which has closed since")
 #: How many commits an event may lose to other workers before it waits.
@@ -80,7 +80,9 @@ class SinglePath:
         misses: BatchMisses,
         patience: Patience,
         unconfirmed: Unconfirmed,
+        stories: StoryWriter | None = None,
     ) -> None:
+        self._stories = stories
         self._store = store
         self._read = inbound_reader(store.sealer)
         self._closings = Closings(store, rules)
@@ -135,7 +137,7 @@ class SinglePath:
             work.begun = self._rules.clock()
         return Later("other workers keep changing its conversation", STEP_BACK)
 
-    async def _try(self, work: AnyWork) -> Step:
+    async def _try(self, work: DeliveredWork) -> Step:
         if (name := self._rules.route_name(work)) is not None:
             (work.route,) = await self._store.read_routes([(work.account_id, name)])
         if work.kind.arriving is not None:
@@ -151,7 +153,7 @@ class SinglePath:
             return await self._resolve(work)
         return await (self._follow(work) if work.ledger.is_closed else self._confirm(work, work.route))
 
-    async def _apply(self, work: AnyWork) -> Outcome | None:
+    async def _apply(self, work: DeliveredWork) -> Outcome | None:
         """Judge the event by the committed state."""
         needed = self._rules.needed(work)
 
@@ -164,7 +166,7 @@ class SinglePath:
         _, outcome = await read_and_apply(self._store, work.account_id, *needed, apply)
         return outcome
 
-    async def _confirm(self, work: AnyWork, route: Route) -> Step:
+    async def _confirm(self, work: DeliveredWork, route: Route) -> Step:
         """Fetch a known conversation; if it is open, the event continues there, else the closing is committed first."""
         service_sid = self._rules.of(work.account_id).classic.service_sid
         api = self._apis.of(work.account_id)
@@ -185,14 +187,14 @@ class SinglePath:
             return Progress.JUDGE_AGAIN
         return await self._apply_confirmed(work, replace(route, confirmed_at=work.begun))
 
-    async def _apply_confirmed(self, work: AnyWork, route: Route) -> Step:
+    async def _apply_confirmed(self, work: DeliveredWork, route: Route) -> Step:
         work.outcome = self._rules.apply_confirmed(work, self._accounts.state(work.account_id), route)
         if work.outcome is None:
             return await self._resolve(work)
         await self._store.write_routes([(work.account_id, str(self._rules.route_name(work)), route)])
         return await self._finish(work)
 
-    async def _resolve(self, work: AnyWork) -> Step:
+    async def _resolve(self, work: DeliveredWork) -> Step:
         """Resolve the event by the API, and commit the result."""
         kind = work.kind
         if kind.resolve is None:
@@ -212,7 +214,7 @@ class SinglePath:
         api = self._apis.of(work.account_id)
         return await self._end(work, await drive(api, kind.resolve(context, work)))
 
-    async def _learn_lead(self, work: AnyWork) -> bool:
+    async def _learn_lead(self, work: DeliveredWork) -> bool:
         """Find the address of a customer's conversations, if the event is from another one; return whether it is news.
 
         The policy then decides about that address. If the conversation is known to be over, a phone in the event is the
@@ -227,14 +229,14 @@ class SinglePath:
             work.decision = None
         return work.lead is not None
 
-    async def _follow(self, work: AnyWork) -> Step:
+    async def _follow(self, work: DeliveredWork) -> Step:
         """Resolve an event whose known conversation has closed or is gone, unless it was published there before."""
         if await self._was_heard(work):
             work.outcome = _HEARD
             return await self._finish(work)
         return await self._resolve(work)
 
-    async def _was_heard(self, work: AnyWork) -> bool:
+    async def _was_heard(self, work: DeliveredWork) -> bool:
         """Return whether a repeated event was published in the conversation of its route, before that closed.
 
         The worker may have died after the commit and before the XACK. A communication that was published there on trust
@@ -247,7 +249,7 @@ class SinglePath:
         arrived_at = work.entry.appended_at + self._rules.api_ahead(work.account_id)
         return any(was_heard(work.ledger, claim, arrived_at=arrived_at) for claim in claims)
 
-    async def _resolve_call(self, work: AnyWork) -> Step:
+    async def _resolve_call(self, work: DeliveredWork) -> Step:
         found = await self._calls.settle(work)
         if isinstance(found, Resolved):
             return await self._take(work, found)
@@ -256,7 +258,7 @@ class SinglePath:
             return await self._finish(work)
         return found
 
-    async def _end(self, work: AnyWork, outcome: ResolutionOutcome) -> Step:
+    async def _end(self, work: DeliveredWork, outcome: ResolutionOutcome) -> Step:
         match outcome:
             case Resolved():
                 return await self._take(work, outcome)
@@ -274,11 +276,11 @@ class SinglePath:
                 await self._end_creating(work)
                 return to_verdict(outcome)
 
-    async def _end_creating(self, work: AnyWork) -> None:
+    async def _end_creating(self, work: DeliveredWork) -> None:
         if work.creating:
             await self._store.end_creating(work.account_id, work.creating)
 
-    async def _take(self, work: AnyWork, resolved: Resolved) -> Step:
+    async def _take(self, work: DeliveredWork, resolved: Resolved) -> Step:
         """Commit a resolution, again after each lost race; if its conversation has closed meanwhile, start over."""
         account_id, conversation_id = work.account_id, resolved.conversation_id
         self._patience.note_found(account_id)
@@ -305,7 +307,7 @@ class SinglePath:
                 return await self._finish(work)
         return Progress.JUDGE_AGAIN
 
-    async def _gone(self, work: AnyWork) -> Step:
+    async def _gone(self, work: DeliveredWork) -> Step:
         """End an event whose conversation closed meanwhile, or let it wait to be resolved in the next conversation."""
         if work.kind.on_gone is not None:
             work.ledger, work.outcome = None, work.kind.on_gone
@@ -315,7 +317,7 @@ class SinglePath:
         # The API still shows the conversation as open although it was reported as closed: give it time.
         return Later("its conversation has just closed", STEP_BACK)
 
-    async def _remember(self, work: AnyWork, resolved: Resolved) -> None:
+    async def _remember(self, work: DeliveredWork, resolved: Resolved) -> None:
         """Store the facts by which the next event of these addresses, call or classic conversation needs no request."""
         if work.kind.remember is None:
             return
@@ -327,7 +329,7 @@ class SinglePath:
         if memory.call_sid is not None:
             await self._calls.remember(work.account_id, memory.call_sid, resolved)
 
-    async def _finish(self, work: AnyWork) -> Step:
+    async def _finish(self, work: DeliveredWork) -> Step:
         if work.ledger is not None:
             if work.learned:
                 await self._store.persons.write(work.account_id, *work.learned)
@@ -336,7 +338,7 @@ class SinglePath:
             if work.ledger.is_closing:
                 await self._closings.follow(work.ledger)
             self._unconfirmed.note([work])
-        report(work, self._rules.clock())
+        report(work, self._rules.clock(), self._stories)
         return Done()
 
     async def _commit(self, ledger: Ledger) -> bool:

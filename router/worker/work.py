@@ -12,22 +12,24 @@ from router.core.addresses import mask
 from router.core.events import InboundEntry
 from router.core.formats import FIRST, FORMAT, INBOUND_ENTRY
 from router.core.judging.kinds import KINDS
-from router.core.judging.summary import summarize
+from router.core.judging.summary import story_line, summarize
 from router.core.judging.work import Work
 from router.core.printable import masked_key
 from router.core.sealing import NO_KEYS, SealedKind
+from router.core.stories import event_id, resource_of
 from router.inbound.sources import normalize
 from router.logs import log
 from router.streams.delivery import Delivery
 from router.streams.store.repeats import GONE
 from router.streams.store.shared_bodies import SHARED
+from router.streams.store.stories import StoryAbout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from router.core.judging.rules import EventRules
-    from router.core.judging.work import AnyWork
     from router.core.sealing import Sealer
+    from router.streams.store.stories import StoryWriter
     from router.worker.account_cache import AccountCache
 
 #: Makes an inbound entry of a delivery and the shared bodies of its batch.
@@ -40,6 +42,8 @@ _CONVERSATIONS: Final = ("conv_conversation_", "CH")
 #: The name of the version in the fields of an entry, and the versions that are read.
 _FORMAT: Final = FORMAT.encode()
 _FIRST: Final = FIRST.encode()
+#: The field of an entry that was put back, with the time of that.
+REPLAYED: Final = b"replayed"
 _READABLE: Final = frozenset(map(str.encode, INBOUND_ENTRY.readable))
 
 
@@ -140,11 +144,26 @@ def facts_of(delivery: Delivery) -> dict[str, str | None]:
     channel, *address = subject_of(delivery).split("|")
     return {
         "source": delivery.text("source"),
+        "event_id": event_id(delivery.text("key")),
         "key": masked_key(delivery.text("key")),
         "channel": channel if address else None,
         "address": mask(address[0]) if address else None,
         "conversation": channel if not address and channel.startswith(_CONVERSATIONS) else None,
     }
+
+
+def about_inbound(delivery: Delivery) -> StoryAbout:
+    """Return the event of an inbound entry for its story, as far as its fields tell it without its body."""
+    key, subject = delivery.text("key"), subject_of(delivery)
+    parts = subject.split("|")
+    is_conversation = len(parts) == 1 and subject.startswith(_CONVERSATIONS)
+    return StoryAbout(
+        event_id(key),
+        account_of(delivery),
+        resource=resource_of(key),
+        conversation=subject if is_conversation else None,
+        addresses=tuple(parts[1:2]),
+    )
 
 
 def read_inbound(delivery: Delivery, bodies: Mapping[bytes, bytes]) -> InboundEntry:
@@ -156,27 +175,37 @@ def read_inbound(delivery: Delivery, bodies: Mapping[bytes, bytes]) -> InboundEn
         raise INBOUND_ENTRY.error(delivery.text(FORMAT))
     read = delivery.fields.get  # not Delivery.text: 40 of the 5,000 steps of a known customer's message
     received_at = read(b"received_at", b"")
+    key = read(b"key", b"").decode("utf-8", "backslashreplace")
     is_time = received_at.isdigit() and len(received_at) <= _LONGEST_TIME
     return InboundEntry(
         entry_id=delivery.entry_id,
         source=read(b"source", b"").decode("utf-8", "backslashreplace"),
         account_id=read(b"account", b"").decode("utf-8", "backslashreplace"),
-        key=read(b"key", b"").decode("utf-8", "backslashreplace"),
+        key=key,
         subject=read(b"subject", b"").decode("utf-8", "backslashreplace"),
         received_at=int(received_at) if is_time else 0,
         body=read(b"body", b""),
         is_redelivered=delivery.is_redelivered,
         shared=bodies.get(delivery.fields[SHARED], b"") if SHARED in delivery.fields else None,
         gone=delivery.text(GONE.decode()) if GONE in delivery.fields else "",
+        event_id=event_id(key),
     )
 
 
-def report(work: AnyWork, now: int) -> None:
-    """Write the log line and the metrics of an event that was settled at `now` (µs since 1970)."""
+def report(work: DeliveredWork, now: int, stories: StoryWriter | None) -> None:
+    """Write the log line and the metrics of an event that was settled at `now` (µs since 1970), and tell its story.
+
+    Death between the commit and the story: the event is delivered again, and its line is written then.
+    """
     outcome, entry = work.outcome, work.entry
     if outcome is None:
         return
     age = now - entry.received_at
     metrics.count("router_events", entry.source, outcome.result)
     metrics.EVENT_SECONDS.observe(max(0, age) / 1_000_000)
-    log("event", **summarize(work, outcome), ms=round(age / 1000, 2))
+    fields = summarize(work, outcome)
+    log("event", **fields, event_id=entry.event_id, ms=round(age / 1000, 2))
+    if stories is not None:
+        partition, replayed = work.delivery.stream.partition, work.delivery.fields.get(REPLAYED, b"").decode()
+        line = story_line(work, fields, at=now, process=stories.process, replayed=replayed, digest=stories.digest)
+        stories.add(partition if work.ledger is None else stories.partition_of(work.ledger.conversation_id), line)

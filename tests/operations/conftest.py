@@ -1,4 +1,7 @@
-"""A deployment in Redis without its processes: entries, parked events, dead letters, heartbeats."""
+"""A deployment in Redis without its processes: entries, parked events, dead letters, heartbeats; and one with them.
+
+`parts` are the processes themselves, over a sandbox of the API.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from router.streams.consuming.groups import ensure_group
 from router.streams.delivery import Delivery, StreamRef
 from router.streams.store.announcements import announce
 from router.streams.store.parking import Parking, Waiting
+from tests.harness.sandbox import running_sandbox
+from tests.operations.parts import Parts
 from tests.support.accounts import ACCOUNT, CUSTOMER, OURS
 
 SUBJECT = f"SMS|{CUSTOMER}|{OURS}"
@@ -75,3 +80,9 @@ def keys():
 @pytest.fixture
 def deployment(redis, settings):
     return Deployment(redis, settings)
+
+
+@pytest.fixture
+async def parts(redis, redis_url, output, tmp_path):
+    async with running_sandbox() as sandbox:
+        yield Parts(redis, redis_url, sandbox, tmp_path)

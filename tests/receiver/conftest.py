@@ -81,8 +81,9 @@ class Receiver:
         return found
 
     async def has_nothing_else(self) -> bool:
-        """Tell whether Redis holds nothing except the quarantine and the number of partitions."""
-        return all(b"quarantine" in key or key == self.keys.layout().encode() for key in await self.redis.keys())
+        """Tell whether Redis holds nothing except what was refused, the number of partitions, and announcements."""
+        known = (b"quarantine", b":refusals:", b":process", self.keys.layout().encode())
+        return all(any(word in key for word in known) for key in await self.redis.keys())
 
     @property
     def lines(self) -> list[dict[str, Any]]:

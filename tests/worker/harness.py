@@ -192,7 +192,7 @@ class WorkerHarness:
         resolver = by or self.resolver
         settled, left = await resolver.batches.settle(deliveries, is_busy=lambda _: False)
         for work in settled:
-            report(work, resolver.rules.clock())
+            report(work, resolver.rules.clock(), resolver.stories)
         results: dict[str, Any] = {work.delivery.entry_id: work.outcome.result for work in settled}
         for delivery in left:
             results[delivery.entry_id] = await resolver.singles.attempt(delivery)

@@ -20,6 +20,7 @@ from router.core.ledger.calls import calls_of
 from router.core.ledger.marker import PARTICIPANT, Marker, Result, digest_of
 from router.core.resolution.requests import Surroundings
 from router.core.resources import AGENT_TYPES, Participant, ParticipantAddress
+from router.core.stories import event_id
 from router.core.timestamps import to_microseconds
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _make_cause(ledger: Ledger, resource_id: str, read_at: int) -> Cause:
     """Return the cause in the place of a lost event, with its source, since rules of the policy may depend on that."""
     source = SourceName.CLASSIC if is_classic(ledger.conversation_id) else SourceName.CONVERSATIONS
     key = f"{ledger.account_id}:{RECOVERED}:{resource_id}"
-    return Cause(source, RECOVERED, resource_id, key, read_at)
+    return Cause(source, RECOVERED, resource_id, key, read_at, event_id(key))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,18 @@
-"""The log line of an event: its outcome, customer, conversation and entries."""
+"""The log line of an event and the line of its story: its outcome, customer, conversation and entries."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from router.core.addresses import mask
-from router.core.entries import ClosedData, CommunicationData
+from router.core.addresses import canonicalize, mask
+from router.core.entries import ClosedData, CommunicationData, JoinedData
+from router.core.ledger.marker import Result
 from router.core.printable import masked_key
+from router.core.stories import EVENT_LINE, to_json_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from router.core.judging.work import AnyWork
     from router.core.ledger.marker import Outcome
 
@@ -30,6 +34,42 @@ def summarize(work: AnyWork, outcome: Outcome) -> dict[str, Any]:
         "communication": _communication(work),
         "key": masked_key(key) if "+" in key or "@" in key else key,
     }
+
+
+def story_line(
+    work: AnyWork, fields: Mapping[str, Any], *, at: int, process: str, replayed: str, digest: Callable[[str], str]
+) -> bytes:
+    """Return the line of a settled event (core.stories.SettledEvent), `at` in µs; `fields` are those of `summarize`.
+
+    `digest` makes the name of a customer's address. One call for each event: few steps matter more than names.
+    """
+    entry, published = work.entry, work.published
+    event, resource, subject = entry.event_id, work.event.cause.resource_id, entry.subject.split("|")
+    is_news = fields["result"] is Result.JOINED
+    if is_news or len(subject) == 1:
+        digests = [digest(one) for one in _addresses(work, subject)]
+    else:
+        digests = [digest(subject[1])]
+    head = to_json_bytes(
+        (event, resource, work.account_id, fields["conversation"], fields["participant"], digests, is_news)
+    )
+    types = [one.type for one in published]
+    if resource and ("@" in resource or "+" in resource):  # the Message-ID of a mail
+        resource = masked_key(resource)
+    text = (EVENT_LINE, event, at, entry.received_at, entry.entry_id, process, replayed, types, resource)
+    return head + b"\n" + to_json_bytes((*text, *fields.values()))
+
+
+def _addresses(work: AnyWork, subject: list[str]) -> set[str]:
+    """Return the canonical forms of a customer's addresses: of the subject, the event and an announced participant."""
+    found = set(subject[1:2])
+    if work.kind.has_customer:
+        found.add(work.event.customer.canonical)
+    for draft in work.published:
+        if draft.type == JoinedData.type:
+            data = draft.document["data"]
+            found.add(canonicalize(data["channel"], data["address"]))
+    return found - {""}
 
 
 def _communication(work: AnyWork) -> str | None:

@@ -124,7 +124,7 @@ def normalize(entry: InboundEntry) -> Event:
     params = _read(form)
     event_type = params["EventType"]
     sid = params.get("MessageSid") or params.get("ParticipantSid") or params.get("ConversationSid")
-    cause = Cause(entry.source, event_type, sid, entry.key, entry.received_at)
+    cause = Cause(entry.source, event_type, sid, entry.key, entry.received_at, entry.event_id)
     if event_type in PRE_ACTIONS:
         return Disregarded(cause, entry.account_id, _NOT_YET)
     if event_type not in EVENT_TYPES:

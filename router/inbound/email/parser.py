@@ -82,7 +82,7 @@ def normalize(entry: InboundEntry) -> Event:
         mail = read_mail(entry.body, entry.shared)
     except ValidationError as error:
         raise UnreadableError("the entry does not hold a mail") from error
-    cause = Cause(entry.source, MAIL, mail.mail_id, entry.key, entry.received_at)
+    cause = Cause(entry.source, MAIL, mail.mail_id, entry.key, entry.received_at, entry.event_id)
     reason = _automatic_because(mail)
     if reason:
         return Disregarded(cause, entry.account_id, reason)

@@ -23,10 +23,13 @@ from router import metrics
 from router.core.backoff import backoff
 from router.core.errors import NotDurableError
 from router.core.keys import Keys
+from router.core.stories import StageName, event_id, resource_of
+from router.core.timestamps import to_text
 from router.logs import describe, describe_fully, log
 from router.receiver.spool.spool import DISK_ERRORS
 from router.streams.client.connection import RedisError
 from router.streams.store.append import is_outage
+from router.streams.store.stories import StoryAbout
 from router.tasks import end, finish
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from router.receiver.spool.journal import Journal, Stored
     from router.receiver.spool.spool import Spool
     from router.streams.store.append import Appender, InboundFields
+    from router.streams.store.stories import StoryWriter
 
 #: Events that are appended at once; new events are paused only while the last so many are drained.
 BATCH: Final = 512
@@ -56,7 +60,7 @@ SHORTEST_CLAIM: Final = 600
 class Drainer:
     """Runs beside one receiver; `ping` raises one of AWAY while Redis takes no events, and does not hang.
 
-    `keys` tell an event's partition; `clock` gives microseconds since 1970.
+    `keys` tell an event's partition; `clock` gives microseconds since 1970. `stories` tell which events were spooled.
     """
 
     def __init__(
@@ -66,8 +70,10 @@ class Drainer:
         ping: Callable[[], Awaitable[object]],
         *,
         keys: Keys | None = None,
+        stories: StoryWriter | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
+        self._stories = stories
         self._spool = spool
         self._appender = appender
         self._ping = ping
@@ -196,6 +202,7 @@ class Drainer:
         results = await asyncio.gather(*calls, return_exceptions=True)
         durable = [row for row, result in zip(rows, results, strict=True) if isinstance(result, bool)]
         await self._spool.remove(journal, durable)
+        await self._tell([row.fields for row, result in zip(rows, results, strict=True) if result is True], now)
         self._drained += len(durable)
         metrics.count("router_spooled", "drained", by=results.count(True))
         metrics.count("router_spooled", "known", by=results.count(False))
@@ -215,6 +222,17 @@ class Drainer:
             self._refused += len(refused)
             why = f"Redis refuses events of the spool: {refused[0]}"
             log("spool.failed", level="error", problem=why, events=len(refused))
+
+    async def _tell(self, drained: Sequence[InboundFields], now: int) -> None:
+        if self._stories is None:
+            return
+        for fields in drained:
+            key, addresses = fields.key, tuple(fields.subject.split("|")[1:2])
+            about = StoryAbout(event_id(key), fields.account_id, resource_of(key), addresses=addresses)
+            detail = f"Redis was away: on disk, and in Redis since {to_text(now)}"
+            partition = self._keys.partition_of(fields.subject)
+            self._stories.add_stage(partition, about, StageName.SPOOLED, detail, at=fields.received_at)
+        await self._stories.close()
 
     def _partition_of(self, row: Stored) -> int:
         return self._keys.partition_of(row.fields.subject)

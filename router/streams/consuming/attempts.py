@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.core.backoff import backoff
 from router.core.errors import AuthenticationError, UnavailableError
+from router.core.stories import StageName
 from router.logs import describe, describe_fully, log
 from router.streams.client.connection import RedisError
 from router.streams.consuming.lanes import kept_lane
@@ -212,6 +213,7 @@ class Attempts:
             account = self._names.account(delivery) or None
             where = {**self._names_of(delivery), "stream": delivery.stream.key, "account": account}
             log("event.waiting", level="warning", **where, reason=reason)
+            self._pending.tell(delivery, StageName.WAITING, f"for {self._pending.group}: {reason}")
             with contextlib.suppress(RedisError, OSError):
                 await self._pending.reset_count(delivery)
         return AttemptOutcome.RETRY

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from router.core.keys import Keys
+    from router.streams.consuming.story_notes import StoryNotes
     from router.streams.store.parking import Returned
 
 __all__ = ["Limits", "StreamConsumer"]
@@ -57,7 +58,7 @@ class StreamConsumer:
     for an entry that cannot be read, and so may `facts(delivery)`, what log lines say of an entry that waits or fails.
     `before_dead` is awaited, with the reason, before an entry becomes a dead letter, perhaps several times, and
     `on_dead` after it; the first may raise RedisError, the second must not raise. `start` is where the group begins if
-    it is new.
+    it is new. `telling` tells the stories of entries.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class StreamConsumer:
         on_dead: Callable[[Delivery], Awaitable[None]] | None = None,
         before_dead: Callable[[Delivery, str], Awaitable[None]] | None = None,
         start: Start = Start.OLDEST,
+        telling: StoryNotes | None = None,
     ) -> None:
         self.name, self.group = name_consumer(), group
         self._redis = redis
@@ -89,7 +91,7 @@ class StreamConsumer:
         self._intake = intake
         self._intake_queued = intake_queued
         self._names = EntryNames(subject=subject, account=account, lane=lane or account, facts=facts)
-        self._pending = self._make_pending(on_result, on_dead, before_dead)
+        self._pending = self._make_pending(on_result, on_dead, before_dead, telling)
         self.acknowledge = self._pending.acknowledge
         beats = [keys.heartbeat(stream.partition, group, self.name) for stream in self._streams]
         self.liveness = Liveness(Heartbeat(redis, beats, ttl=limits.heartbeat_ttl), self._pending.held)
@@ -220,6 +222,7 @@ class StreamConsumer:
         on_result: Callable[[str], None],
         on_dead: Callable[[Delivery], Awaitable[None]] | None,
         before_dead: Callable[[Delivery, str], Awaitable[None]] | None,
+        telling: StoryNotes | None,
     ) -> PendingEntries:
         return PendingEntries(
             self._redis,
@@ -231,6 +234,7 @@ class StreamConsumer:
             on_result=on_result,
             on_dead=on_dead,
             before_dead=before_dead,
+            telling=telling,
         )
 
     def _make_attempts(

@@ -10,6 +10,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
+from router.core.stories import StageName
 from router.core.timestamps import to_text
 from router.logs import log
 from router.streams.client.connection import RedisError, load_script
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from router.streams.client.connection import Redis
     from router.streams.consuming.groups import Heartbeat
     from router.streams.consuming.names import EntryNames
+    from router.streams.consuming.story_notes import StoryNotes
     from router.streams.delivery import Delivery, StreamRef
 
 #: Seconds beyond the grace in which a consumer leaves its groups, and the most that it takes in all.
@@ -40,7 +42,7 @@ class PendingEntries:
     `held` are the (stream, entry id) that the consumer works on. `on_result` is called with "dead" for
     a dead letter and "kept" each time that the budget keeps one. `before_dead` is awaited, with the
     reason, before each dead letter, and `on_dead` after it; if the first raises RedisError the entry is attempted
-    again, the second must not raise.
+    again, the second must not raise. With `telling` the stories of entries are told.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class PendingEntries:
         names: EntryNames,
         on_dead: Callable[[Delivery], Awaitable[None]] | None = None,
         before_dead: Callable[[Delivery, str], Awaitable[None]] | None = None,
+        telling: StoryNotes | None = None,
     ) -> None:
+        self.telling = telling
         self.held: set[tuple[str, str]] = set()
         self.crashes = CrashCounts(redis, keys, group=group, consumer=consumer)
         self._redis = redis
@@ -86,6 +90,8 @@ class PendingEntries:
 
     async def _leave(self, heartbeat: Heartbeat, streams: Iterable[StreamRef]) -> None:
         await heartbeat.stop()
+        if self.telling is not None:
+            await self.telling.writer.close()
         for stream in streams:
             with contextlib.suppress(RedisError, OSError):
                 await note_progress(self._redis, stream.key, self.group, every=0)
@@ -93,20 +99,37 @@ class PendingEntries:
                     await self.crashes.note_leaving(stream)
 
     async def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
-        """Acknowledge finished deliveries in one round trip; after a RedisError they may be repeated."""
+        """Acknowledge finished deliveries in one round trip; after a RedisError they may be repeated.
+
+        The lines of stories go before, in the same round trip, and their failure is none of the acknowledgement.
+        """
         by_stream: dict[str, list[str]] = {}
         done = list(deliveries)
         for delivery in done:
             by_stream.setdefault(delivery.stream.key, []).append(delivery.entry_id)
         pipeline = self._gathering.pipeline(transaction=False)
+        stories = self.telling.writer if self.telling is not None else None
+        calls = stories.take() if stories is not None else []
+        if stories is not None:
+            stories.put(pipeline, calls)
         for stream, ids in by_stream.items():
             pipeline.xack(stream, self.group, *ids)
         for delivery in done:
             if delivery.crashes:
                 pipeline.hdel(self.crashes.key(delivery.stream), delivery.entry_id)
-        await pipeline.execute()
+        results = await pipeline.execute(raise_on_error=False)
+        if stories is not None:
+            await stories.settle(calls, results[: len(calls)])
+        for result in results[len(calls) :]:
+            if isinstance(result, Exception):
+                raise result
         self._budget.note_done(len(done))
         self.release(done)
+
+    def tell(self, delivery: Delivery, stage: StageName, detail: str) -> None:
+        """Tell a stage of an entry's story, if stories are kept."""
+        if self.telling is not None:
+            self.telling.tell(delivery, self.group, stage, detail)
 
     async def count_failure(self, delivery: Delivery) -> int | None:
         """Raise the delivery count and return it; None if the entry belongs to another consumer by now."""
@@ -131,6 +154,7 @@ class PendingEntries:
             return False
         if self._before_dead is not None:
             await self._before_dead(delivery, shown or reason)
+        facts = self._names.facts(delivery)
         is_ours = await give_up(
             self._redis,
             self._keys,
@@ -140,13 +164,14 @@ class PendingEntries:
             reason=reason,
             deliveries=deliveries,
             failed_at=to_text(time.time_ns() // 1000),
+            event_id=facts.get("event_id") or "",
         )
         if is_ours:
             await self.crashes.forget(delivery)
             self._on_result("dead")
             names = {"entry": delivery.entry_id, "group": self.group, "stream": delivery.stream.key}
-            facts = self._names.facts(delivery)
             log("event.dead", level="error", **names, **facts, deliveries=deliveries, reason=shown or reason)
+            self.tell(delivery, StageName.DEAD, f"given up by {self.group} after {deliveries}: {shown or reason}")
             if self._on_dead is not None:
                 await self._on_dead(delivery)
         return True

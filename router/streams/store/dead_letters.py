@@ -29,6 +29,7 @@ CONSUMER: Final = b"dead-consumer"
 REASON: Final = b"dead-reason"
 DELIVERIES: Final = b"dead-deliveries"
 FAILED_AT: Final = b"dead-failed-at"
+EVENT: Final = b"dead-event"
 _PREFIX: Final = b"dead-"
 _PAGE: Final = 200
 _ID: Final = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
@@ -36,7 +37,7 @@ _ID: Final = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A dead letter: its own id, its origin, the reason, and the original fields."""
+    """A dead letter: its own id, its origin, the reason, the original fields, and the id of its event if it has one."""
 
     partition: int
     letter_id: str
@@ -48,6 +49,7 @@ class DeadLetter:
     deliveries: int
     failed_at: str
     fields: dict[bytes, bytes]
+    event_id: str = ""
 
     @property
     def name(self) -> str:
@@ -73,6 +75,7 @@ async def give_up(
     reason: str,
     deliveries: int,
     failed_at: str,
+    event_id: str = "",
 ) -> bool:
     """Make a dead letter of a delivery and acknowledge it, in one step; False if it is not pending for `consumer`."""
     origin = {
@@ -83,6 +86,7 @@ async def give_up(
         REASON: reason.encode("utf-8", "backslashreplace"),
         DELIVERIES: deliveries,
         FAILED_AT: failed_at,
+        EVENT: event_id,
     }
     letter = [*flatten(delivery.fields), *flatten(origin)]
     partition = delivery.stream.partition
@@ -131,6 +135,7 @@ def _read(partition: int, letter_id: str, fields: dict[bytes, bytes]) -> DeadLet
         deliveries=int(deliveries) if deliveries.isdecimal() else 0,
         failed_at=text(FAILED_AT),
         fields={name: value for name, value in fields.items() if not name.startswith(_PREFIX)},
+        event_id=text(EVENT),
     )
 
 

@@ -224,6 +224,15 @@ def _is_recent(group: str, idle: int) -> bool:
     return group not in OWN_GROUPS and idle < GONE
 
 
+async def last_delivered(redis: Redis, stream: str, group: str) -> str:
+    """Return the id of the entry that a group has read last; `0-0` if there is no such group."""
+    try:
+        rows: Any = await redis.xinfo_groups(stream)
+    except ResponseError:
+        rows = []
+    return next((row["last-delivered-id"].decode() for row in rows if row["name"] == group.encode()), "0-0")
+
+
 async def list_groups(redis: Redis, stream: str) -> list[str]:
     """Return the names of a stream's groups; none of a stream that does not exist."""
     try:

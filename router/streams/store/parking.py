@@ -25,6 +25,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.formats import PARKED_EVENT
+from router.core.keys import RESOLVER
 from router.logs import log
 from router.streams.client.connection import load_script, run_all
 from router.streams.delivery import Delivery
@@ -255,6 +256,25 @@ async def list_parked(redis: Redis, keys: Keys, stream: str, group: str) -> Asyn
             if (record := by_subject[subject]) is not None:
                 yield _read(entry_id, subject, record.decode(), (state or b"1 1 0 0").decode())
         start = f"({rows[-1].decode()}"
+
+
+async def find_parked(
+    redis: Redis, keys: Keys, stream: str, group: str, account: str, subject: str, entry_id: str
+) -> ParkedEntry | None:
+    """Return one entry of an account's subject as it is parked; None if it is not."""
+    name = subject_name(account, subject)
+    pipeline = redis.pipeline(transaction=False)
+    pipeline.zscore(keys.parked(stream, group, "order"), entry_id)
+    pipeline.hget(keys.parked(stream, group, "subjects"), name)
+    score, record = await pipeline.execute()
+    return None if score is None or record is None else _read(entry_id, name, record.decode(), "1 1 0 0")
+
+
+async def list_parked_of(redis: Redis, keys: Keys, stream: str, beginning: str, most: int) -> list[str]:
+    """Return the ids of the first parked inbound entries whose subject's name begins so."""
+    queue, end = keys.parked(stream, RESOLVER, "queue"), f"{beginning[:-1]}{chr(ord(beginning[-1]) + 1)}"
+    rows: Any = await redis.zrangebylex(queue, f"[{beginning}", f"({end}", 0, most)
+    return [_plain(row.decode().rpartition("\n")[2]) for row in rows]
 
 
 async def drop_parked(redis: Redis, keys: Keys, stream: str, group: str, entries: Iterable[ParkedEntry]) -> int:

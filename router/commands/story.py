@@ -1,0 +1,70 @@
+"""`python -m router story ID|ADDRESS`: what became of an event, a conversation or a customer, stage by stage."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Final
+
+from router.commands.connected import connected
+from router.core.errors import QueryError
+from router.core.stories import DAY
+from router.core.timestamps import to_microseconds, to_text
+from router.operations.stories import StorySearch
+from router.process.terminal import CommandFailedError, complain, show, show_json
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from router.core.stories import Story
+
+#: Exit statuses.
+FOUND: Final = 0
+NOTHING: Final = 1
+COULD_NOT_LOOK: Final = 2
+_CLOCK: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
+
+
+async def run_story(arguments: argparse.Namespace) -> int:
+    """Print the story; returns the exit status."""
+    try:
+        around = read_around(arguments.around, time.time_ns() // 1000) if arguments.around else None
+        async with connected() as (redis, settings):
+            story = await StorySearch(redis, settings).find(arguments.query, around=around)
+            is_kept = settings.story_ttl > 0
+    except (QueryError, CommandFailedError, ValueError) as error:
+        complain(str(error))
+        return COULD_NOT_LOOK
+    if arguments.json:
+        show_json(story.to_json())
+    elif story.found:
+        show(*_as_text(story))
+    else:
+        why = "" if is_kept else ": ROUTER_STORY_TTL is 0, so no stories are kept"
+        show(f"nothing is known of {story.subject}{f' around {to_text(around)}' if around is not None else ''}{why}")
+    return FOUND if story.found else NOTHING
+
+
+def read_around(text: str, now: int) -> int:
+    """Return the time in `text` in µs: ISO 8601, or HH:MM in UTC, the latest that is not after `now`.
+
+    Raises ValueError.
+    """
+    match = _CLOCK.fullmatch(text.strip())
+    if match is None:
+        if (moment := to_microseconds(text)) is None:
+            raise ValueError(f"--around {text}: neither HH:MM (UTC) nor a time in ISO 8601")
+        return moment
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    moment = now - now % DAY + (hours * 3600 + minutes * 60 + seconds) * 1_000_000
+    return moment if moment <= now else moment - DAY
+
+
+def _as_text(story: Story) -> Iterator[str]:
+    events = {stage.id for stage in story.stages}
+    yield f"{story.subject}, {len(story.stages)} stages, times in UTC"
+    for stage in story.stages:
+        about = f"  [{stage.id}]" if len(events) > 1 and stage.id else ""
+        by = f"{stage.process}: " if stage.process else ""
+        yield f"{to_text(stage.at)}  {stage.stage:<9}  {by}{stage.detail}{about}"

@@ -1,0 +1,287 @@
+"""The lists of stories in Redis (core.stories): written in the background of the work, found by names.
+
+Stories are best effort: that a line cannot be written fails nothing, is counted, and logged once while it lasts. Lines
+of events that are about to be acknowledged go before the XACK in the same pipeline. A process that dies between commit
+and story is followed by one that gets the event again, and writes the line then.
+
+Memory: about half a kilobyte for each event, for `life` seconds and up to a day longer. Three things are bounded in
+each partition: the lists (`most`), the lines of each, and the pointers to lists of each day. What is refused at the
+door has keys of its own with the bounds of the quarantine, so that strangers push nothing else out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import orjson
+from redis.exceptions import NoScriptError
+
+from router import metrics
+from router.core.stories import DAY, Noted, digest_address, write_head, write_note
+from router.core.values import value
+from router.logs import describe_fully, log
+from router.streams.client.connection import Redis, RedisError, load_script, run_all
+from router.tasks import finish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from redis.asyncio.client import Pipeline
+
+    from router.core.keys import Keys
+    from router.core.stories import StageName
+    from router.streams.client.scripts import Call
+
+#: Lines of a list: a conversation has rarely as many events in a day. The newest stay.
+MOST_LINES: Final = 200
+#: Names that point to lists per list, as the bound of them; 4,096 buckets share it.
+POINTERS: Final = 20
+BUCKETS: Final = 4_096
+SHORTEST_BUCKET: Final = 64
+#: Lines per run of the script: Redis does nothing else meanwhile, for a millisecond.
+MOST_IN_CALL: Final = 100
+#: Lines that may wait to be written in the background.
+MOST_WAITING: Final = 1_000
+DAY_SECONDS: Final = 86_400
+#: Seconds that Redis may take to write in the background, and when the process ends.
+PATIENCE: Final = 2.0
+#: Characters of a detail.
+MAX_DETAIL: Final = 500
+#: Lists that one search reads in each partition.
+MOST_LISTS: Final = 100
+#: Arguments of the script before the lines.
+_HEAD: Final = 5
+#: Addresses whose digests are remembered.
+_REMEMBERED: Final = 8_192
+_LONGEST_REMEMBERED: Final = 256
+
+
+class StoryAbout(NamedTuple):
+    """The event that a stage is about; `addresses` are canonical forms, of the customer."""
+
+    event: str
+    account: str
+    resource: str = ""
+    conversation: str | None = None
+    participant: str | None = None
+    addresses: tuple[str, ...] = ()
+
+
+@value
+class StoryBounds:
+    """Seconds for which lines are kept at least, and the number of lists per partition."""
+
+    life: int
+    most: int
+
+
+class StoryWriter:
+    """Writes lines; one per process. `secret` is the key of addresses' digests, `clock` gives µs since 1970.
+
+    With `is_refused` they are about what was refused at the door.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        bounds: StoryBounds,
+        *,
+        secret: bytes,
+        process: str,
+        clock: Callable[[], int],
+        is_refused: bool = False,
+    ) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._bounds = bounds
+        self._secret = secret
+        self._clock = clock
+        self._is_refused = is_refused
+        self._lines: dict[int, list[bytes]] = {}
+        self._writer: asyncio.Task[None] | None = None
+        self._is_failing = False
+        self._script = load_script("stories")
+        self.partition_of = keys.partition_of
+        self.process = f"{process} {socket.gethostname()}:{os.getpid()}"
+        self._digest = lru_cache(_REMEMBERED)(lambda canonical: digest_address(secret, canonical))
+
+    def use(self, keys: Keys) -> None:
+        """Write by these keys from now on."""
+        self._keys, self.partition_of = keys, keys.partition_of
+
+    def digest(self, canonical: str) -> str:
+        """Return the name under which an address is looked up."""
+        if len(canonical) > _LONGEST_REMEMBERED:
+            return digest_address(self._secret, canonical)
+        return self._digest(canonical)
+
+    def add(self, partition: int, line: bytes) -> None:
+        """Add a line that `take` will return; the caller sends it."""
+        lines = self._lines.get(partition)
+        if lines is None:
+            lines = self._lines[partition] = []
+        lines.append(line)
+
+    def tell(
+        self,
+        partition: int,
+        about: StoryAbout,
+        stage: StageName,
+        detail: str,
+        *,
+        at: int | None = None,
+        place: tuple[str, str, str] | None = None,
+    ) -> None:
+        """Write a stage in the background; returns at once and never raises. Without `at` (µs) it is of now."""
+        if sum(map(len, self._lines.values())) >= MOST_WAITING:
+            metrics.count("router_story_lines", "failed")
+            return
+        self.add_stage(partition, about, stage, detail, at=at, place=place)
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write(), name="stories")
+
+    def add_stage(
+        self,
+        partition: int,
+        about: StoryAbout,
+        stage: StageName,
+        detail: str,
+        *,
+        at: int | None = None,
+        place: tuple[str, str, str] | None = None,
+    ) -> None:
+        """Add the line of a stage (core.stories.Noted)."""
+        head = write_head(
+            about.event,
+            resource=about.resource,
+            account=about.account,
+            conversation=about.conversation,
+            participant=about.participant,
+            addresses=tuple(self.digest(one) for one in about.addresses if one),
+        )
+        when, shown = self._clock() if at is None else at, detail[:MAX_DETAIL].encode("utf-8", "replace").decode()
+        note = Noted(about.event, when, str(stage), self.process, shown, about.resource, place)
+        self.add(partition, write_note(head, note))
+
+    def take(self) -> list[Call]:
+        """Return the calls that write all lines so far, which are theirs from now on."""
+        if not self._lines:
+            return []
+        waiting, self._lines = self._lines, {}
+        bounds, keys = self._bounds, self._keys
+        widest = max(SHORTEST_BUCKET, POINTERS * bounds.most // BUCKETS)
+        head = [self._clock() // 1000, bounds.life + DAY_SECONDS, bounds.most, MOST_LINES, widest]
+        name = keys.refusals if self._is_refused else keys.stories
+        return [
+            ([name(partition)], [*head, *lines[first : first + MOST_IN_CALL]])
+            for partition, lines in waiting.items()
+            for first in range(0, len(lines), MOST_IN_CALL)
+        ]
+
+    def put(self, pipeline: Pipeline, calls: Iterable[Call]) -> None:
+        """Append calls to a pipeline; `settle` must get their results."""
+        for keys, args in calls:
+            pipeline.evalsha(self._script.sha, len(keys), *keys, *args)
+
+    async def settle(self, calls: Sequence[Call], results: Sequence[Any]) -> None:
+        """Take the results of calls; never raises. A script that the server does not have is loaded and run again."""
+        unknown = [call for call, result in zip(calls, results, strict=True) if isinstance(result, NoScriptError)]
+        self._note(calls, results)
+        if unknown:
+            await self._run(unknown)
+
+    async def close(self) -> None:
+        """Write what waits, within PATIENCE; never raises."""
+        while self._writer is not None:
+            await asyncio.wait([self._writer])
+        if self._lines:
+            await finish(self._run(self.take()), PATIENCE)
+
+    async def _write(self) -> None:
+        try:
+            while self._lines:
+                await self._run(self.take())
+        finally:
+            self._writer = None
+
+    async def _run(self, calls: Sequence[Call]) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                results = await run_all(self._redis, self._script, calls)
+        except (RedisError, OSError) as error:
+            results = [error] * len(calls)
+        self._note(calls, results)
+
+    def _note(self, calls: Sequence[Call], results: Sequence[Any]) -> None:
+        """Count lines, and log the first failure after a success."""
+        written, failed = 0, 0
+        problem: Exception | None = None
+        for (_, args), result in zip(calls, results, strict=True):
+            if not isinstance(result, Exception):
+                written += result
+            elif not isinstance(result, NoScriptError):  # which is run again
+                problem, failed = result, failed + len(args) - _HEAD
+        metrics.count("router_story_lines", "written", by=written)
+        if problem is None:
+            self._is_failing = False
+            return
+        metrics.count("router_story_lines", "failed", by=failed)
+        if not self._is_failing:
+            self._is_failing = True
+            log("story.failed", level="warning", error=describe_fully(problem))
+
+
+class FoundList(NamedTuple):
+    """A list of one day: its partition, the account and conversation that it is of (or none), and its lines."""
+
+    partition: int
+    account: str
+    conversation: str
+    lines: list[bytes]
+
+
+class StoryReader:
+    """Finds lists in all partitions, and in what was refused. `life` is that of the writers, in seconds."""
+
+    def __init__(self, redis: Redis, keys: Keys, *, life: int) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._life = life
+
+    async def find(
+        self, *, now: int, lists: Iterable[str] = (), pointers: Iterable[str] = (), around: int | None = None
+    ) -> list[FoundList]:
+        """Return the lists of these names, and those that `pointers` lead to; the newest days first.
+
+        `around` (µs) leaves only its day and those beside it. Raises RedisError if one partition cannot be read.
+        """
+        today, kept = now // DAY, self._life // DAY_SECONDS + 1
+        days = list(range(today, today - kept - 1, -1))
+        if around is not None:
+            days = [day for day in days if abs(day - around // DAY) <= 1]
+        names = [*(f"l{name}" for name in lists), *(f"i{name}" for name in pointers)]
+        if not days or not names:
+            return []
+        partitions = range(self._keys.partitions)
+        prefixes = [*((one, self._keys.stories(one)) for one in partitions), (0, self._keys.refusals(0))]
+        args = [MOST_LISTS, len(days), *days, *names]
+        answers = await run_all(self._redis, load_script("stories_find"), [([prefix], args) for _, prefix in prefixes])
+        found: list[FoundList] = []
+        for (partition, _), answer in zip(prefixes, answers, strict=True):
+            if isinstance(answer, Exception):
+                raise answer
+            found += [_read(partition, lines) for _, _, lines in answer]
+        return found
+
+
+def _read(partition: int, lines: Sequence[bytes]) -> FoundList:
+    try:
+        account, conversation = orjson.loads(lines[0])
+    except (ValueError, TypeError):
+        account, conversation = "", ""
+    return FoundList(partition, str(account), str(conversation), list(lines[1:]))
