@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import re
 import time
-from datetime import UTC, datetime
-from typing import Final
 
 from router.commands.options import add_state_dir
 from router.core.events import SourceName
 from router.core.refused import REASONS
-from router.core.timestamps import to_microseconds
-
-#: The units of a time before now, in µs.
-_UNITS: Final = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
-_BEFORE: Final = re.compile(r"(\d{1,9}) ?([smhd])")
-_CLOCK: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
-_TIMES: Final = "30m (ago; s, m, h, d), 14:03 (today, UTC) or 2026-01-07T14:03:00Z"
+from router.core.timestamps import MOMENTS, read_moment
 
 
 def add_status_options(parser: argparse.ArgumentParser) -> None:
@@ -121,22 +112,15 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_times(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("--since", type=read_time, metavar="TIME", help=f"only from then on: {_TIMES}")
+    parser.add_argument("--since", type=read_time, metavar="TIME", help=f"only from then on: {MOMENTS}")
     parser.add_argument("--until", type=read_time, metavar="TIME", help="only before")
 
 
 def read_time(text: str) -> int:
     """Return the time that an option names, in µs since 1970; raises ArgumentTypeError."""
-    now = time.time_ns() // 1000
-    if (before := _BEFORE.fullmatch(text)) is not None:
-        return max(0, now - int(before[1]) * _UNITS[before[2]])
-    if (clock := _CLOCK.fullmatch(text)) is not None:
-        hours, minutes, seconds = (int(part or 0) for part in clock.groups())
-        today = datetime.fromtimestamp(now / 1_000_000, tz=UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        return int(today.timestamp() + hours * 3600 + minutes * 60 + seconds) * 1_000_000
-    found = to_microseconds(text)
-    if found is None or found < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: write {_TIMES}")
+    found = read_moment(text, time.time_ns() // 1000)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write {MOMENTS}")
     return found
 
 

@@ -12,10 +12,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import ResponseError
-
 from router.streams.client.connection import RedisError
 from router.streams.store.inspect import all_streams
+from router.streams.store.stream_counts import count_streams
 from router.tasks import end
 
 if TYPE_CHECKING:
@@ -56,17 +55,12 @@ class StreamSamples:
 
     async def take(self) -> None:
         """Take one sample; raises RedisError."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for key in self._streams:
-            pipeline.xinfo_stream(key)
-            pipeline.xinfo_groups(key)
-        replies = await pipeline.execute(raise_on_error=False)
+        counts = await count_streams(self._redis, list(self._streams))
         added: dict[str, int] = dict.fromkeys(self._streams.values(), 0)
         lag = dict(added)
-        for kind, stream, groups in zip(self._streams.values(), replies[::2], replies[1::2], strict=True):
-            if not _is_error(stream) and not _is_error(groups):
-                added[kind] += int(stream.get("entries-added", 0))
-                lag[kind] += sum(int(group.get("lag") or 0) for group in groups)
+        for kind, count in zip(self._streams.values(), counts, strict=True):
+            added[kind] += count.added
+            lag[kind] += count.unread
         self._samples.append(StreamSample(self._clock(), added, lag))
 
     def columns(self) -> dict[str, Any]:
@@ -94,13 +88,6 @@ async def sampling(samples: StreamSamples) -> AsyncIterator[None]:
         yield
     finally:
         await end(task)
-
-
-def _is_error(reply: Any) -> bool:
-    """Return whether a reply is that of a key which does not exist or is no stream; raises other errors."""
-    if isinstance(reply, Exception) and not isinstance(reply, ResponseError):
-        raise reply
-    return isinstance(reply, ResponseError)
 
 
 def _rate(earlier: StreamSample, later: StreamSample, kind: str) -> float:

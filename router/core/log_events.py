@@ -46,6 +46,7 @@ EVENTS: Final = {
     "console.sign_in": "somebody tried to sign in to the console: the result, user and address",
     "console.users": "the console's file of users cannot be used, so nobody is let in: the reason",
     "console.waiting": "the console cannot follow the streams, as Redis does not answer: the reason; it is tried again",
+    "job.failed": "a bulk action of the console ended early: its id, what it did, and the reason",
     "console.failed": "a page of the console has failed: its route and the reason",
     "claimed": "entries of a dead consumer were claimed",
     "configuration.unknown": "the configuration could not be fetched at the start: its numbers are not known as ours",

@@ -12,7 +12,7 @@ from router.core.printable import masked
 from router.core.timestamps import to_text
 from router.operations.entry_facts import read_facts
 from router.streams.store.inspect import consumed_streams, list_groups
-from router.streams.store.parking import list_parked
+from router.streams.store.parking import count_parked, list_parked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -66,6 +66,11 @@ class WaitingEvent:
             "tries": self.tries,
             "is_first": self.is_first,
         }
+
+
+async def count_waiting(redis: Redis, keys: Keys) -> int:
+    """Return the number of events that wait, over all streams and groups."""
+    return sum([await count_parked(redis, keys, stream, group) async for stream, group in _groups(redis, keys)])
 
 
 async def list_waiting(redis: Redis, keys: Keys, selection: Selection) -> AsyncIterator[WaitingEvent]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.timestamps import to_microseconds, to_text
+from router.core.timestamps import read_moment, to_microseconds, to_text
 
 BASE = 1_767_261_600_000_000  # 2026-01-01T10:00:00Z
 
@@ -78,3 +78,44 @@ def test_writing_and_reading(micros):
 def test_order_of_texts_is_order_of_times(earlier, gap):
     """Formatted times sort like the instants that they name."""
     assert to_text(earlier) <= to_text(earlier + gap)
+
+
+@pytest.mark.parametrize(
+    ("micros", "text"),
+    [
+        (10**30, "9999-12-31T23:59:59.000Z"),
+        ((2**64 - 1) * 1000, "9999-12-31T23:59:59.000Z"),
+        (-(10**30), "0001-01-01T00:00:00.000Z"),
+    ],
+)
+def test_a_time_that_no_calendar_has_is_shown_as_the_last_or_first(micros, text):
+    """Anybody with access to Redis may add an entry with any id."""
+    assert to_text(micros)[:19] == text[:19]
+
+
+#: 2026-01-07T14:03:20Z
+NOW = 1_767_794_600_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-01-07T14:03:00Z", "2026-01-07T14:03:00.000Z"),
+        (" 15m ", "2026-01-07T13:48:20.000Z"),
+        ("2 h", "2026-01-07T12:03:20.000Z"),
+        ("3d", "2026-01-04T14:03:20.000Z"),
+        ("999999d", "1970-01-01T00:00:00.000Z"),
+        ("14:03", "2026-01-07T14:03:00.000Z"),
+        ("9:30:05", "2026-01-07T09:30:05.000Z"),
+        ("14:04", "2026-01-06T14:04:00.000Z"),
+    ],
+)
+def test_a_time_as_people_type_it(text, moment):
+    """Exact, as an age, or as the last time of day that has passed: after midnight 23:50 is yesterday."""
+    assert to_text(read_moment(text, NOW)) == moment
+
+
+@pytest.mark.parametrize("text", ["", "x", "24:00", "1:60", "-5m", "5 m x", "1960-01-01T00:00:00Z", "٣m", "9999999m"])
+def test_what_is_no_time_is_none(text):
+    """The caller says what a time looks like."""
+    assert read_moment(text, NOW) is None

@@ -1,0 +1,60 @@
+"""The events that wait until something recovers, each with its reason, since when, and when it is tried again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from router.console.operations.models import ListAnswer
+from router.console.operations.parts import (
+    FILTER_PARAMETERS,
+    page_of,
+    read_filters,
+    read_limit,
+    read_offset,
+    read_selection,
+)
+from router.console.pages import Page, Role, View
+from router.operations.waiting import count_waiting, list_waiting
+
+if TYPE_CHECKING:
+    from router.console.request import ConsoleRequest
+
+
+async def list_page(request: ConsoleRequest) -> View:
+    """Show the events that wait and match; the cursor is the number of events before the page."""
+    query, ports = request.query, request.ports
+    offset, limit = read_offset(query), read_limit(query)
+    selection = read_selection(query, ports.clock())
+    items: list[dict[str, Any]] = []
+    number, following = 0, None
+    async for event in list_waiting(ports.redis, ports.keys, selection):
+        number += 1
+        if number <= offset:
+            continue
+        if len(items) == limit:
+            following = str(offset + limit)
+            break
+        items.append(event.to_json(unmasked=request.sees_unmasked))
+    reasons = Counter(item["reason"] for item in items)
+    extra = {
+        "filters": read_filters(query),
+        "total": await count_waiting(ports.redis, ports.keys),
+        "reasons": dict(reasons.most_common()),
+    }
+    return View(page_of(items, following), extra=extra)
+
+
+PAGES: Final = (
+    Page(
+        "GET",
+        "/waiting",
+        list_page,
+        Role.VIEWER,
+        "Waiting events",
+        "operations/waiting.html",
+        navigation="Waiting",
+        query=FILTER_PARAMETERS,
+        answer=ListAnswer,
+    ),
+)

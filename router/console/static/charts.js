@@ -1,0 +1,49 @@
+// Draws the curves of the streams page with uPlot, from samples that the console takes, and renews them.
+"use strict";
+
+const RENEW = 5000;
+const COLORS = ["#0b7285", "#c2255c", "#5c940d", "#e67700", "#5f3dc4", "#495057"];
+
+function seriesOf(streams) {
+  return streams.map((stream, at) => ({
+    label: stream.kind,
+    stroke: COLORS[at % COLORS.length],
+    width: 2,
+    dash: at < COLORS.length ? undefined : [4, 4],
+  }));
+}
+
+function sizeOf(place) {
+  return { width: Math.max(280, place.clientWidth), height: 220 };
+}
+
+async function draw() {
+  const charts = document.getElementById("charts");
+  const read = async () => {
+    const answer = await fetch(charts.dataset.samples, { headers: { Accept: "application/json" } });
+    if (!answer.ok) throw new Error(answer.statusText);
+    return answer.json();
+  };
+  const dataOf = (samples, name) => [samples.at, ...samples.streams.map((stream) => stream[name])];
+  const ink = getComputedStyle(document.body).color;
+  const axis = { stroke: ink, grid: { stroke: "#8884", width: 1 }, ticks: { stroke: "#8884", width: 1 } };
+  let samples = await read();
+  charts.hidden = false;
+  const plots = [...charts.querySelectorAll("[data-curve]")].map((place) => {
+    const options = { ...sizeOf(place), series: [{}, ...seriesOf(samples.streams)], axes: [axis, axis] };
+    const plot = new uPlot(options, dataOf(samples, place.dataset.curve), place);
+    addEventListener("resize", () => plot.setSize(sizeOf(place)));
+    return { plot, curve: place.dataset.curve };
+  });
+  setInterval(async () => {
+    if (document.hidden) return;
+    try {
+      samples = await read();
+    } catch {
+      return; // the console or Redis is away: the next time
+    }
+    plots.forEach(({ plot, curve }) => plot.setData(dataOf(samples, curve)));
+  }, RENEW);
+}
+
+draw().catch(() => {}); // the table below says the same
