@@ -62,12 +62,12 @@ def _nobody_reads(status: Status) -> Iterator[Problem]:
         mine = groups.get(name, [])
         if not any(group.is_read for group in mine):
             todo = sum(group.lag + group.pending + group.parked for group in mine)
-            text = f"no {what} is running" + (f": {todo:,} events wait for it" if todo else "")
+            text = f"no {what} is running" + (f": {_some(todo, 'event')} left to do" if todo else "")
             yield Problem(level, text, f"start `{command}`; its log says why it ended", "a-process-is-not-running")
     for name, theirs in groups.items():
         todo = sum(group.lag + group.pending for group in theirs)
         if name not in OWN_GROUPS and todo and not any(group.is_read for group in theirs):
-            text = f"nobody reads for the group {name}: {todo:,} entries wait, and none of them is trimmed"
+            text = f"nobody reads for the group {name}: {_some(todo, 'entry', 'entries')} left to do, and never trimmed"
             action = f"start its consumer, or `python -m router groups remove {name}` if nobody needs it"
             yield Problem(Level.DEGRADED, text, action, "consumer-groups")
 
@@ -90,14 +90,16 @@ def _late(status: Status) -> Iterator[Problem]:
 def _waiting(status: Status) -> Iterator[Problem]:
     since = min((one.oldest_parked for _, one in _groups(status) if one.oldest_parked is not None), default=None)
     if since is not None and status.at - since >= LATE:
-        text = f"{status.waiting:,} events wait for something to recover, the oldest for {_age(status, since)}"
+        text = (
+            f"{_some(status.waiting, 'event')} waiting for something to recover, the oldest for {_age(status, since)}"
+        )
         yield Problem(Level.DEGRADED, text, "see the reasons: `python -m router waiting`", "events-wait-or-are-slow")
 
 
 def _spool(status: Status) -> Iterator[Problem]:
     spool = status.spool
     if spool.entries:
-        text = f"{spool.entries:,} webhooks are in the spool on disk, since Redis did not take them"
+        text = f"{_some(spool.entries, 'webhook')} in the spool on disk, since Redis did not take them"
         yield Problem(Level.DEGRADED, text, "they follow by themselves once Redis takes writes", "the-spool")
     if spool.state in {"full", "failed"}:
         text = f"the spool is {spool.state}: if Redis fails now, webhooks are refused with 503"
@@ -107,14 +109,14 @@ def _spool(status: Status) -> Iterator[Problem]:
 
 def _dead_letters(status: Status) -> Iterator[Problem]:
     if status.dead_letters:
-        text = f"{status.dead_letters:,} dead letters: events were given up, their customers may have no answer"
+        text = f"{_some(status.dead_letters, 'dead letter')}: given up, so customers may have no answer"
         action = "see the reasons: `python -m router dead-letters list`; repair, then `dead-letters replay --all`"
         yield Problem(Level.DEGRADED, text, action, "dead-letters")
 
 
 def _refused(status: Status) -> Iterator[Problem]:
     if status.refused_lately:
-        text = f"{status.refused_lately:,} webhooks of our accounts were refused within the last hour"
+        text = f"{_some(status.refused_lately, 'webhook')} of our accounts refused within the last hour"
         action = "see the reasons: `python -m router quarantine list --since 1h`; fix the setting, then replay them"
         yield Problem(Level.DEGRADED, text, action, "what-to-do-about-a-403")
 
@@ -131,11 +133,15 @@ def _customers(status: Status) -> Iterator[Problem]:
     for queue in status.queues:
         if queue.oldest is not None and not queue.available and status.at - queue.oldest >= LATE:
             text = (
-                f"{queue.waiting:,} customers wait in the queue {queue.name}, the longest for "
+                f"{_some(queue.waiting, 'customer')} waiting in the queue {queue.name}, the longest for "
                 f"{_age(status, queue.oldest)}, and nobody is available"
             )
             action = "see who is present and why nobody is asked: `python -m router explain CONVERSATION`"
             yield Problem(Level.DEGRADED, text, action, "customers-wait-for-a-person")
+
+
+def _some(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def _age(status: Status, time: int) -> str:

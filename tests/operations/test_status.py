@@ -1,0 +1,78 @@
+"""`read_status` of a deployment in Redis."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import orjson
+import pytest
+
+from router.core.refused import Bounds
+from router.operations.status import read_status
+from router.operations.status_values import Level
+from router.streams.store.announcements import announce
+from router.streams.store.quarantine import keep
+from tests.core.test_refused import REFUSED
+
+pytestmark = pytest.mark.real
+BOUNDS = Bounds(entries=100, size=100_000, ttl=3600)
+
+
+async def test_an_empty_redis_is_down(redis, settings):
+    """Nothing runs; the state can be written as JSON."""
+    status = await read_status(redis, settings)
+    assert status.level == Level.DOWN
+    assert (status.lag, status.waiting, status.oldest, status.dead_letters) == (0, 0, None, 0)
+    assert orjson.loads(orjson.dumps(status.to_json()))["level"] == "down"
+
+
+async def test_a_deployment_that_runs_is_ok(redis, settings, deployment):
+    """All processes are there, and nothing is left to do."""
+    await deployment.run("web", "worker", "ai-agent", "human-agent")
+    status = await read_status(redis, settings)
+    assert (status.level, status.problems) == (Level.OK, ())
+    assert {process.kind for process in status.processes} == {"web", "worker", "ai-agent", "human-agent"}
+
+
+async def test_a_deployment_with_problems(redis, settings, deployment, keys):
+    """Numbers of everything that waits or was given up."""
+    await deployment.run("web", "worker", "ai-agent", "human-agent")
+    await deployment.park("k1", "k2", since=1_000)
+    await deployment.bury()
+    status = await read_status(redis, settings)
+    assert (status.level, status.waiting, status.dead_letters) == (Level.DEGRADED, 2, 1)
+    assert status.oldest is not None
+    assert [problem.section for problem in status.problems] == ["dead-letters"]  # the others wait only since now
+
+
+async def test_the_spools_of_all_receivers_are_summed(redis, settings, keys):
+    """The worst state counts; nonsense counts nothing."""
+    spools = [
+        {"status": "ok", "entries": 2, "bytes": 10},
+        {"status": "full", "entries": 3, "bytes": 5},
+        {"status": 7, "entries": "x"},
+        "x",
+    ]
+    for number, spool in enumerate(spools):
+        record = orjson.dumps({"kind": "web", "facts": {"spool": spool}})
+        await announce(redis, keys, f"web@{number}", record)
+    spool = (await read_status(redis, settings)).spool
+    assert (spool.entries, spool.size, spool.state) == (5, 15, "full")
+
+
+async def test_webhooks_of_our_accounts_that_were_refused_lately(redis, settings, keys):
+    """Others, which anybody can send, are only counted by reason."""
+    status = await read_status(redis, settings)
+    refused = replace(REFUSED, received_at=status.at)
+    await keep(redis, keys, refused, BOUNDS)
+    await keep(redis, keys, replace(refused, account_id="AC9", body=b"2"), BOUNDS)
+    await keep(redis, keys, replace(refused, account_id="", reason="route", body=b"3"), BOUNDS)
+    await keep(redis, keys, replace(refused, received_at=status.at - 7_200_000_000, body=b"4"), BOUNDS)
+    status = await read_status(redis, settings)
+    assert (status.refused_lately, status.quarantine["signature"]) == (2, 3)
+
+
+async def test_a_machine_without_a_roster_has_no_queues(redis, settings, tmp_path):
+    """Only workers need the files of people."""
+    elsewhere = settings.model_copy(update={"config_dir": tmp_path})
+    assert (await read_status(redis, elsewhere)).queues == ()
