@@ -133,9 +133,9 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
         parts = [part for part in (calls, drainer, stories, refusals) if part is not None]
         await watch.start(parts)  # raises before anything else runs
         await clock.begin(app[REDIS])
-        tasks = _begin_tasks(app[REDIS], settings, clock, spool)
         if drainer is not None:
             await drainer.start()
+        tasks = _begin_tasks(app[REDIS], settings, clock, spool)
         app[BACKGROUND] = Background(*tasks, *watch.tasks, *(drainer.tasks if drainer else []))
         yield
         await end(*tasks)
