@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: Elements that have no end tag.
-VOID = frozenset({"input", "link", "meta", "br", "img", "hr", "source", "progress-bar"})
+VOID = frozenset({"input", "link", "meta", "br", "img", "hr", "source"})
+#: Elements that stand within a line.
+INLINE = frozenset({"a", "bdi", "code", "span", "strong", "time"})
 
 
 @dataclass
@@ -32,7 +34,7 @@ class Element:
                 yield part
             else:
                 yield from part._texts()
-                yield " "
+                yield "" if part.tag in INLINE else " "
 
     def all(self, tag: str, **attributes: str) -> list[Element]:
         """Every element of a tag inside, with these attributes (`class_` holds one of the classes)."""
