@@ -106,6 +106,8 @@ class StorySearch:
         own, shown = name_of_event(event), masked_key(name)
         found = await self._reader.find(now=now, lists=[own], pointers=[own, name_of(name)], around=around)
         named = _gather(found, lambda line: line.event == event or line.resource == shown)
+        if name.startswith(EVENT):
+            return named if named.lines else _with(named, await self._unfinished.find_event(name))
         return _with(named, await self._unfinished.find_claimed(name))
 
     async def _find_customer(self, forms: Sequence[str], now: int, around: int | None) -> _Found:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from router.core.keys import Keys
+    from router.operations.entry_facts import EntryFacts
     from router.streams.client.connection import Redis
 
 #: Unread entries that are searched for a customer's, per partition.
@@ -52,6 +53,14 @@ class Unfinished:
             lines += await self._read(partition, [one for one in ids if one[:1].isdigit()])
         return lines
 
+    async def find_event(self, event: str) -> list[StoryLine]:
+        """Return what is known of an event among those that the workers read next: no key follows from its id."""
+        lines = []
+        for partition in range(self._keys.partitions):
+            unread = await self._unread(self._keys.inbound(partition))
+            lines += await self._read(partition, [entry for entry, facts in unread if facts.event_id == event])
+        return lines
+
     async def find_customer(self, forms: Iterable[str]) -> list[StoryLine]:
         """Return what is known of the parked and the unread events of a customer, by the forms of the address."""
         wanted, lines = set(forms), []
@@ -77,9 +86,13 @@ class Unfinished:
 
     async def _unread_of(self, stream: str, wanted: set[str]) -> list[str]:
         """Return the ids of the customer's entries among those that the workers read next."""
+        return [entry_id for entry_id, facts in await self._unread(stream) if facts.address in wanted]
+
+    async def _unread(self, stream: str) -> list[tuple[str, EntryFacts]]:
+        """Return the entries that the workers read next, up to MOST_UNREAD."""
         last = await last_delivered(self._redis, stream, RESOLVER)
         entries: Any = await self._redis.xrange(stream, min=f"({last}", count=MOST_UNREAD)
-        return [entry_id.decode() for entry_id, fields in entries if read_facts(fields).address in wanted]
+        return [(entry_id.decode(), read_facts(fields)) for entry_id, fields in entries]
 
     async def _read(self, partition: int, ids: Sequence[str]) -> list[StoryLine]:
         lines = []
