@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.commands.connected import connected
 from router.commands.selecting import BulkReport, preview_drop, selection_of, wrong_bulk
-from router.core.bulk import EntryOutcome
+from router.core.bulk import BulkProgress, EntryOutcome
 from router.operations.contents import show_fields
-from router.operations.dead_letters import drop_letters, find, replay_letters, select_letters
+from router.operations.dead_letters import count_letters, drop_letters, find, replay_letters, select_letters
 from router.operations.opening import open_entry
 from router.operations.previews import LetterPreviews
 from router.operations.redaction import masked_subject, plain, shown_content
@@ -102,7 +102,7 @@ async def show_dead_letter(arguments: argparse.Namespace) -> int:
     """Print one letter decoded, and what a replay would do; with --raw, write its document or body to a file."""
     async with connected() as (redis, settings):
         view = await find(redis, settings.keys, arguments.id)
-        preview = None if view is None else await LetterPreviews(redis, settings.keys, settings.sealer).preview(view)
+        preview = None if view is None else await LetterPreviews(redis, settings).preview(view)
     if view is None or preview is None:
         complain(f"{plain(arguments.id)}: no such dead letter")
         return 1
@@ -162,10 +162,14 @@ async def replay_dead_letters(arguments: argparse.Namespace) -> int:
     async with connected() as (redis, settings):
         selection = selection_of(arguments)
         if arguments.dry_run:
-            previews = LetterPreviews(redis, settings.keys, settings.sealer)
-            async for view in select_letters(redis, settings.keys, selection):
+            previews = LetterPreviews(redis, settings)
+            progress = BulkProgress(len(selection.ids) or await count_letters(redis, settings.keys))
+            async for view in select_letters(redis, settings.keys, selection, progress=progress):
                 preview = await previews.preview(view)
-                report.outcome(EntryOutcome(view.name, is_done=preview.can_replay, text=preview.text))
+                outcome = EntryOutcome(view.name, is_done=preview.can_replay, text=preview.text)
+                progress.note(outcome)
+                report.outcome(outcome)
+                report.progress(progress)
         else:
             await replay_letters(
                 redis,

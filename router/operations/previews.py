@@ -13,7 +13,6 @@ from router.core.errors import RouterError
 from router.core.printable import masked
 from router.core.resources import ConversationStatus
 from router.core.routing.commands import read_command
-from router.core.sealing import NO_KEYS
 from router.inbound.sources import normalize
 from router.operations.dead_letters import NOT_OURS, can_replay
 from router.streams.delivery import Delivery, StreamRef
@@ -22,9 +21,8 @@ from router.streams.store.shared_bodies import SharedBodies
 from router.worker.work import inbound_reader
 
 if TYPE_CHECKING:
-    from router.core.keys import Keys
-    from router.core.sealing import Sealer
     from router.operations.dead_letters import LetterView
+    from router.settings.model import Settings
     from router.streams.client.connection import Redis
 
 
@@ -86,13 +84,13 @@ class ReplayPreview:
 
 
 class LetterPreviews:
-    """Previews many letters; what it learns of groups is remembered. `sealer` opens what rests sealed."""
+    """Previews many letters; what it learns of groups is remembered."""
 
-    def __init__(self, redis: Redis, keys: Keys, sealer: Sealer = NO_KEYS) -> None:
+    def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
-        self._keys = keys
-        self._sealer = sealer
-        self._bodies = SharedBodies(redis, keys)
+        self._keys = settings.keys
+        self._sealer = settings.sealer
+        self._bodies = SharedBodies(redis, settings.keys)
         self._groups: dict[str, dict[str, bool]] = {}
 
     async def preview(self, view: LetterView) -> ReplayPreview:

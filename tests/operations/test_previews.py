@@ -27,12 +27,12 @@ def entry():
 
 
 @pytest.fixture
-def preview(redis, keys, deployment):
+def preview(redis, keys, settings, deployment):
     """Bury an entry and return the preview of its replay."""
 
     async def bury(fields=None, **dead):
         name = await deployment.bury(fields, **dead)
-        return await LetterPreviews(redis, keys).preview(await find(redis, keys, name))
+        return await LetterPreviews(redis, settings).preview(await find(redis, keys, name))
 
     return bury
 

@@ -75,7 +75,7 @@ def _read_cursor(request: ConsoleRequest) -> str:
 async def show_one(request: ConsoleRequest) -> View:
     """Show a dead letter with all that its entry holds, and what a replay would do."""
     view = await _find(request)
-    preview = await LetterPreviews(request.ports.redis, request.ports.keys).preview(view)
+    preview = await LetterPreviews(request.ports.redis, request.ports.settings).preview(view)
     unmasked = request.sees_unmasked
     return View(
         {
@@ -127,7 +127,7 @@ def _dry_run(request: ConsoleRequest, selection: Selection) -> Work:
     redis, keys = request.ports.redis, request.ports.keys
 
     async def work(steps: JobSteps) -> None:
-        previews = LetterPreviews(redis, keys)
+        previews = LetterPreviews(redis, request.ports.settings)
         progress = BulkProgress(await count_letters(redis, keys))
         async for view in select_letters(redis, keys, selection, progress=progress):
             steps.count((await previews.preview(view)).text)
