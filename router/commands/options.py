@@ -64,6 +64,7 @@ def add_dev_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--redis-url", help="use this server instead of REDIS_URL or an embedded one")
     parser.add_argument("--state-dir", type=Path, default=Path(".state"), help="folder for data, logs and dev.env")
     parser.add_argument("--no-demo", action="store_true", help="play no sample events")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show ids, and events that lead to nothing, too")
     parser.add_argument(
         "--once", action="store_true", help="end when all sample events have arrived (1 if one has not)"
     )

@@ -8,6 +8,7 @@ are invisible. All of them are replaced by their escapes; every other character,
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Final
 
 from router.core.addresses import mask
@@ -31,6 +32,13 @@ _NUMBER: Final = re.compile(
 #: A phone number that lacks its plus, or an id of as many digits.
 _DIGITS: Final = re.compile(rf"(?<![\w+*])\d{{8,15}}{_END}")
 _BMP: Final = 0xFFFF
+#: What a cut text ends with.
+ELLIPSIS: Final = "…"
+#: Marks in a row that are shown above or below one character: more of them cover the lines around it.
+_MOST_MARKS: Final = 3
+_MARKS: Final = frozenset({"Mn", "Me"})
+#: Asks for the picture of a character, which is wide.
+_PICTURE: Final = "\ufe0f"
 
 
 def visible(text: str) -> str:
@@ -45,6 +53,43 @@ def visible_json(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else _json_escape(ord(one)) for one in text)
+
+
+def width(text: str) -> int:
+    """Return the columns that a printable text takes in a terminal: wide characters two, marks none."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def fit(text: str, columns: int) -> str:
+    """Cut a printable text to so many columns, with an ellipsis where something is missing."""
+    if not text.isascii():
+        text = _with_few_marks(text)
+    if width(text) <= columns:
+        return text
+    taken, end = 0, 0
+    for end, one in enumerate(text):  # noqa: B007 - the place of the first character without room
+        taken += _columns(one)
+        if taken > columns - 1:
+            break
+    return text[:end] + ELLIPSIS if columns > 0 else ""
+
+
+def _columns(one: str) -> int:
+    if one == _PICTURE:
+        return 1
+    if unicodedata.category(one) in _MARKS:
+        return 0
+    return 2 if unicodedata.east_asian_width(one) in {"W", "F"} else 1
+
+
+def _with_few_marks(text: str) -> str:
+    """Return a text without the marks that no writing needs."""
+    shown, marks = [], 0
+    for one in text:
+        marks = marks + 1 if unicodedata.category(one) in _MARKS else 0
+        if marks <= _MOST_MARKS:
+            shown.append(one)
+    return "".join(shown)
 
 
 def masked(text: str, *, has_ids: bool = True) -> str:

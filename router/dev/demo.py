@@ -1,40 +1,32 @@
-"""The sample events of `dev`: customers on several channels, with a printed line for each entry that they cause."""
+"""The sample events of `dev`: customers on several channels, and what must become of them."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-import orjson
+import shlex
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from router.core.entries import JoinedData
-from router.core.sealing import NO_KEYS
+from router.dev.environment import DEFAULT_STATE_DIR
 from router.dev.people import DemoPeople
-from router.process.terminal import show
-from router.simulator.entry_text import describe, is_told_twice
 from router.simulator.http import post_json
 from router.simulator.options import parse_simulate
 from router.simulator.scenario import make_steps, send_steps
-from router.streams.client.connection import RedisError
-from router.streams.store.watch import last_ids, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from router.core.entries import Entry
     from router.core.keys import Keys
     from router.core.routing.team import Team
-    from router.core.sealing import Sealer
+    from router.dev.happening import Happening
     from router.streams.client.connection import Redis
 
 OUR_NUMBER: Final = "+15557650000"
 OUR_MAILBOX: Final = "support@inbound.example.com"
 SERVICE_DESK: Final = "+15557650002"
-#: Seconds between two tries to read from a Redis that does not answer.
-RETRY_DELAY: Final = 0.5
 #: Seconds in which all sample events must arrive.
 TIMEOUT: Final = 30.0
 
@@ -78,63 +70,24 @@ _AGAIN: Final = ("--body", "When does the refund arrive?", "--new")
 
 
 class Demo:
-    """Plays the sample events and prints the entries; every run has new customers."""
+    """Plays the sample events; every run has new customers. `say` shows what people do who are simulated."""
 
     def __init__(
-        self,
-        environment: dict[str, str],
-        redis: Redis,
-        keys: Keys,
-        *,
-        team: Team,
-        logs: Sequence[Path],
-        sealer: Sealer = NO_KEYS,
+        self, environment: dict[str, str], redis: Redis, keys: Keys, *, team: Team, say: Callable[[Happening], None]
     ) -> None:
-        self._sealer = sealer
         self._environment = environment
-        self._redis = redis
-        self._keys = keys
-        self._logs = logs
-        self._position: dict[str, str] = {}
-        self._people = DemoPeople(redis, keys, team)
+        self._people = DemoPeople(redis, keys, team, say)
         self._joined: dict[str, list[JoinedData]] = {}
         self._has_joined = asyncio.Event()
         self._sent = 0
         self._participants = 0
 
-    async def prepare(self) -> None:
-        """Remember the current ends of the streams."""
-        self._position = await last_ids(self._redis, self._keys)
-
-    async def follow(self) -> None:
-        """Print every entry that arrives, until canceled; an outage of Redis only delays it."""
-        tails = [_Tail(path) for path in self._logs]
-        while True:
-            try:
-                await self._follow(tails)
-            except (RedisError, OSError):  # people try an outage of Redis too
-                await asyncio.sleep(RETRY_DELAY)
-
-    async def _follow(self, tails: list[_Tail]) -> None:
-        async with aclosing(watch(self._redis, self._position, self._sealer)) as entries:
-            async for entry in entries:
-                if entry is not None:
-                    self._show(entry)
-                    self._note(entry)
-                    await self._people.take(entry)
-                for tail in tails:
-                    for line in await asyncio.to_thread(tail.read):
-                        show(line)
-
-    def _show(self, entry: Entry) -> None:
-        """Print an entry; what both targets are told is printed once."""
-        if not is_told_twice(entry):
-            show(describe(entry))
-
-    def _note(self, entry: Entry) -> None:
+    async def take(self, entry: Entry) -> None:
+        """Note an entry that has been published, and let the people react to it. Raises RedisError."""
         if isinstance(entry.data, JoinedData):
             self._joined.setdefault(entry.data.address, []).append(entry.data)
             self._has_joined.set()
+        await self._people.take(entry)
 
     async def play(self) -> bool:
         """Send the sample events and play a handoff there and back.
@@ -196,53 +149,16 @@ class Demo:
             self._has_joined.clear()
             await self._has_joined.wait()
 
-    def summary(self, python: str) -> list[str]:
-        """Return the numbers of the demo, and a command to try next."""
+    def summary(self, python: str, state_dir: Path) -> list[str]:
+        """Return the numbers of the demo, and a command to try next, which finds this `dev`."""
         joined = sum(map(len, self._joined.values()))
         sent = f"{self._sent} webhooks, duplicates among them, and two messages captured by the sandbox"
+        where = "" if state_dir == DEFAULT_STATE_DIR else f" --state-dir {shlex.quote(str(state_dir))}"
         return [
             "",
             f"{sent}: {self._participants} customers, {joined} participant.joined",
             "",
             "send one message, then the same again to see that nothing is published twice:",
-            f'  {python} -m router simulate sms --from +15551230001 --to {OUR_NUMBER} --body "hi"',
+            f'  {python} -m router simulate sms{where} --from +15551230001 --to {OUR_NUMBER} --body "hi"',
             "",
         ]
-
-
-class _Tail:
-    """Follows the log file of a consumer; `read` returns its results as printable lines."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = path.stat().st_size if path.exists() else 0
-
-    def read(self) -> list[str]:
-        """Return the results logged since the last call."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                data = file.read()
-        except OSError:
-            return []
-        whole, _, _ = data.rpartition(b"\n")
-        self._offset += len(whole) + 1 if whole else 0
-        return [text for line in whole.splitlines() if (text := _describe_result(line))]
-
-
-#: Log events that are printed: what a consumer did with an entry, and what the API did for a person.
-_RESULTS: Final = frozenset({"consumed", "command.sent"})
-
-
-def _describe_result(line: bytes) -> str | None:
-    """Return a log line as text, None for one that is not the result of an entry."""
-    try:
-        fields: dict[str, Any] = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    if fields.get("event") not in _RESULTS or fields.get("result") == "ignored":
-        return None
-    shown = {name: fields[name] for name in ("result", "reply", "agent", "conversation") if fields.get(name)}
-    return f"  {fields.get('handler', fields.get('process')):<17}  " + "  ".join(
-        f"{name} {value}" for name, value in shown.items()
-    )

@@ -11,14 +11,20 @@ import fcntl
 import os
 import sys
 from contextlib import AsyncExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from router.console.users import users_path
 from router.core.errors import SettingsError
+from router.dev.answers import AnswerReader
 from router.dev.console import make_dev_link, write_dev_users
 from router.dev.demo import Demo
 from router.dev.environment import DevOptions, make_environment, write_dev_env
+from router.dev.feed import Feed
+from router.dev.follow import Follower, LogTails, OwnLog
+from router.dev.known import Known
+from router.dev.layout import LineLayout
 from router.dev.processes import StartError, find_handlers, start_all
+from router.logs import setup
 from router.process.loop import until_stopped_or
 from router.process.output import set_up_log
 from router.process.supervisor import Supervisor
@@ -37,6 +43,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+#: Lines of each process's output that are shown if one does not start.
+_LAST_LINES: Final = 5
+
 
 async def run_dev(arguments: argparse.Namespace) -> int:
     """Run everything until Ctrl-C, or with `--once` until the demo is over; returns 0, or 1 if something failed."""
@@ -48,29 +57,24 @@ async def run_dev(arguments: argparse.Namespace) -> int:
         state_dir=arguments.state_dir,
         has_demo=not arguments.no_demo,
         is_once=arguments.once,
+        is_verbose=arguments.verbose,
     )
     set_up_log(process="dev", log_format="text", level="warning")
     options.state_dir.mkdir(parents=True, exist_ok=True)
     (options.state_dir / "log").mkdir(exist_ok=True)
+    tails = LogTails(options.state_dir / "log")
     async with AsyncExitStack() as stack:
         stack.enter_context(_locked(options.state_dir))
         try:
-            return await until_stopped_or(_run(options, stack)) or 0
+            return await until_stopped_or(_run(options, stack, tails)) or 0
         except ServerStartError as error:
             complain("", str(error))
             return 1
         except StartError as error:
             complain("", f"{error}; the logs are in {options.state_dir / 'log'}")
-            for path in sorted((options.state_dir / "log").glob("*.log")):
-                _show_last_lines(path)
+            for name, lines in tails.last_lines(_LAST_LINES).items():
+                complain(*(f"  {name}: {line}" for line in dict.fromkeys(lines)))
             return 1
-
-
-def _show_last_lines(path: Path) -> None:
-    """Print the last output of a process, without its log lines: a traceback or a list of wrong settings."""
-    last = path.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
-    for line in dict.fromkeys(line for line in last if not line.startswith("{")):
-        complain(f"  {path.stem}: {line}")
 
 
 @contextmanager
@@ -84,7 +88,7 @@ def _locked(state_dir: Path) -> Iterator[None]:
         yield
 
 
-async def _run(options: DevOptions, stack: AsyncExitStack) -> int:
+async def _run(options: DevOptions, stack: AsyncExitStack, tails: LogTails) -> int:
     environment = make_environment(options)
     check_files(load(environment=child_environment(environment | {"REDIS_URL": ""})))  # raises before anything starts
     show("starting: ", end="")
@@ -105,15 +109,33 @@ async def _run(options: DevOptions, stack: AsyncExitStack) -> int:
     show("", *_describe(environment, options))
     with suppress(RedisError, OSError):
         show(f"  console   {await make_dev_link(redis, settings.keys, settings.console_url or '')}", unmasked=True)
-    logs = [options.state_dir / "log" / f"{name}.log" for name in ("worker", *(one.group for one in handlers))]
-    demo = Demo(environment, redis, settings.keys, team=team, logs=logs, sealer=settings.sealer)
-    return await _follow(options, supervisor, demo)
+    known = Known()
+    feed = Feed(LineLayout.of_output(is_verbose=options.is_verbose), known)
+    demo = Demo(environment, redis, settings.keys, team=team, say=feed.add)
+    answers = AnswerReader(known, environment)
+    follower = Follower(
+        redis,
+        settings.keys,
+        feed,
+        sealer=settings.sealer,
+        known=known,
+        answers=answers,
+        tails=tails,
+        on_entry=demo.take,
+    )
+    await follower.prepare()
+    setup(process="dev", log_format="json", level="warning", stream=OwnLog(feed))
+    try:
+        return await _follow(options, supervisor, follower, demo, feed)
+    finally:
+        feed.flush()
+        set_up_log(process="dev", log_format="text", level="warning")
+        show("stopping")
 
 
-async def _follow(options: DevOptions, supervisor: Supervisor, demo: Demo) -> int:
-    """Print arrivals while the demo plays and afterwards, until canceled or a process cannot be kept running."""
-    await demo.prepare()
-    following = asyncio.create_task(demo.follow())
+async def _follow(options: DevOptions, supervisor: Supervisor, follower: Follower, demo: Demo, feed: Feed) -> int:
+    """Show what happens while the demo plays and afterwards, until canceled or a process cannot be kept running."""
+    following = asyncio.create_task(follower.run())
     failing = asyncio.create_task(supervisor.failed())
     playing = asyncio.create_task(demo.play()) if options.has_demo or options.is_once else None
     ends = {failing, following}
@@ -122,7 +144,8 @@ async def _follow(options: DevOptions, supervisor: Supervisor, demo: Demo) -> in
             await asyncio.wait({*ends, playing}, return_when=asyncio.FIRST_COMPLETED)
         if playing is not None and playing.done():
             has_arrived = playing.result()
-            show(*demo.summary(_python()), unmasked=True)
+            feed.flush()
+            show(*demo.summary(_python(), options.state_dir), unmasked=True)
             if options.is_once:
                 return 0 if has_arrived and not failing.done() else 1
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -133,7 +156,6 @@ async def _follow(options: DevOptions, supervisor: Supervisor, demo: Demo) -> in
         if failing.done():
             complain(supervisor.failure)
         await end(following, failing, *([playing] if playing else []))
-        show("stopping")
 
 
 def _python() -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import orjson
 
@@ -18,9 +19,8 @@ from router.settings.environment import own_environment, read_dotenv
 from router.simulator.mail_keys import make_key, public_text, read_key, write_key
 from router.streams.client.embedded import free_port, is_free
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+#: The folder of data, logs and dev.env that `dev` and the commands beside it take without an option.
+DEFAULT_STATE_DIR: Final = Path(".state")
 RECEIVER_PORT: Final = 8080
 SANDBOX_PORT: Final = 8081
 CONSOLE_PORT: Final = 8082
@@ -40,6 +40,7 @@ class DevOptions:
     state_dir: Path
     has_demo: bool = True
     is_once: bool = False
+    is_verbose: bool = False
 
 
 def make_environment(options: DevOptions) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -23,7 +24,7 @@ from router.core.entries import (
 )
 from router.core.keys import Target
 from router.core.routing.commands import write_command
-from router.process.terminal import show
+from router.dev.happening import Happening, LineKind
 from router.simulator.entry_text import is_told_twice
 
 if TYPE_CHECKING:
@@ -44,9 +45,13 @@ _DataT = TypeVar("_DataT", bound=EntryData)
 
 
 class DemoPeople:
-    """The people of the roster who take the demo's customers; without enough capacity no handoff is shown."""
+    """The people of the roster who take the demo's customers; without enough capacity no handoff is shown.
 
-    def __init__(self, redis: Redis, keys: Keys, team: Team) -> None:
+    `say` is given what they do.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, team: Team, say: Callable[[Happening], None]) -> None:
+        self._say = say
         self._redis = redis
         self._keys = keys
         members = [one for one in team.members.values() if one.channels is None or _CHANNEL in one.channels]
@@ -99,15 +104,18 @@ class DemoPeople:
         await self._send(name, kind, held, conversation=held.conversation.id, agent=agent, epoch=held.epoch, **more)
 
     async def _send(self, who: str, kind: str, about: EntryData | None = None, **data: Any) -> None:
-        """Write a command to its partition, and print it."""
+        """Write a command to its partition, and show it, unless its text is shown as what was said."""
         if about is not None:
             data["account"] = about.account_id
         partition = self._keys.partition_of(about.conversation.id) if about is not None else 0
         fields: dict[Any, Any] = write_command(kind, f"demo-{secrets.token_hex(8)}", data, source="/demo")
-        shown = next((data[name] for name in ("text", "note", "summary") if name in data), "")
-        epoch = f"  epoch {data['epoch']}" if "epoch" in data else ""
-        show(f"  {who:<17}  sends {kind}{epoch}  {shown}".rstrip())
+        if kind != "conversation.say":
+            conversation_id = about.conversation.id if about is not None else ""
+            self._note(who, f"sends {kind}", conversation_id)
         await self._redis.xadd(self._keys.commands(partition), fields)
+
+    def _note(self, who: str, text: str, conversation_id: str = "") -> None:
+        self._say(Happening(time.time_ns() // 1000, LineKind.NOTE, who, text, conversation=conversation_id))
 
     async def show_handoff(self, joined: JoinedData, write_again: Callable[[], Awaitable[Any]]) -> bool:
         """Play one handoff there and back; True if it came back to the AI agent, and nobody was left out.
@@ -115,11 +123,11 @@ class DemoPeople:
         `joined` is the customer's; `write_again` lets the customer write once more.
         """
         if not self._members or joined.target != Target.AI_AGENT:
-            show("  no handoff is shown: it needs a customer of the AI agent, and people with room for two of them")
+            self._note("demo", "no handoff: it needs a customer of the AI agent, and people with room for two of them")
             return True
         conversation_id = joined.conversation.id
         await self._send(
-            "the AI agent",
+            "ai-agent",
             "handoff.request",
             joined,
             conversation=conversation_id,

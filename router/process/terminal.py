@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import os
 import sys
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from router.core.printable import masked, visible, visible_json
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
 MAX_LINE: Final = 16_384
 #: The exit status of a command whose reader is gone: that of a program which SIGPIPE ends.
 READER_GONE: Final = 141
+
+
+class Style(StrEnum):
+    """How a terminal shows a line: the parameters of its control sequence (ECMA-48, SGR)."""
+
+    PLAIN = ""
+    FAINT = "2"
+    RED = "31"
+    GREEN = "32"
+    YELLOW = "33"
+    BLUE = "34"
+    MAGENTA = "35"
 
 
 class OutputLostError(Exception):
@@ -67,6 +80,26 @@ def show(*lines: str, end: str = "\n", unmasked: bool = False) -> None:
     `unmasked`: the words are our own, or an operator asked for them so. Raises OutputLostError.
     """
     _print_all([_prepared(line, unmasked=unmasked) for line in lines], end)
+
+
+def show_styled(lines: Iterable[tuple[str, Style]]) -> None:
+    """Print lines to a terminal in their styles, all at once; they are masked already. Raises OutputLostError."""
+    shown = [(_prepared(line, unmasked=True), style) for line, style in lines]
+    _print_all([f"\x1b[{style}m{line}\x1b[0m" if style else line for line, style in shown], "\n")
+
+
+def has_terminal() -> bool:
+    """Return whether standard output is a terminal."""
+    return sys.stdout is not None and not sys.stdout.closed and sys.stdout.isatty()
+
+
+def can_show(text: str) -> bool:
+    """Return whether the encoding of standard output has all characters of a text."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def show_json(value: Any, *, unmasked: bool = False) -> None:

@@ -84,3 +84,8 @@ def read_dotenv(path: Path) -> dict[str, str]:
 def own_environment() -> dict[str, str]:
     """Return a copy of this process' environment, with the variables of a running `dev` where those are in use."""
     return dict(os.environ) | dict(_BORROWED.get())
+
+
+def allows_colors() -> bool:
+    """Return whether the user wants colors where there is a terminal: NO_COLOR (https://no-color.org) is not set."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -6,6 +6,7 @@ sends a webhook that must be refused. Signatures: https://www.twilio.com/docs/us
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from hashlib import sha256
 from http import HTTPStatus
@@ -109,6 +110,15 @@ async def get_json(url: str, query: Mapping[str, str], *, user: str, password: s
     ):
         document: dict[str, Any] = await response.json()
         return document
+
+
+async def find_json(url: str, *, user: str, password: str, seconds: float = 2.0) -> dict[str, Any] | None:
+    """Get a JSON object as `get_json` does; None if there is none within `seconds`, whatever the reason."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await get_json(url, {}, user=user, password=password)
+    except (aiohttp.ClientError, OSError, ValueError):  # a TimeoutError is an OSError
+        return None
 
 
 async def post_json(url: str, body: dict[str, Any], *, user: str, password: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from router.core.entries import ParticipantData
 from router.core.keys import RESOLVER
 from router.streams.store.inspect import read_stream
-from router.streams.store.watch import find_joined, last_ids, watch
+from router.streams.store.watch import find_joined, last_ids, participant_streams, watch
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -37,7 +37,7 @@ class OutcomeReader:
     @classmethod
     async def begin(cls, redis: Redis, keys: Keys) -> OutcomeReader:
         """Start at the present end of the streams."""
-        return cls(redis, keys, await last_ids(redis, keys))
+        return cls(redis, keys, await last_ids(redis, participant_streams(keys)))
 
     @property
     def waited(self) -> str:
@@ -48,15 +48,15 @@ class OutcomeReader:
         """Return the entries that these resources caused, or that are about these customers (channel, address)."""
         found: list[Entry] = []
         with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE), aclosing(watch(self._redis, self._position)) as entries:
-                async for entry in entries:
-                    if entry is not None:
-                        if _is_about(entry, resource_ids, customers):
+            async with asyncio.timeout(PATIENCE), aclosing(watch(self._redis, self._position)) as reads:
+                async for rows in reads:
+                    for row in rows:
+                        entry = row.entry()
+                        if entry is not None and _is_about(entry, resource_ids, customers):
                             found.append(entry)
-                    elif self._is_settled:  # settled before this read, so it has returned all that was committed
+                    if not rows and self._is_settled:  # settled before this read, so it has returned all
                         break
-                    else:
-                        self._is_settled = await self._has_settled()
+                    self._is_settled = self._is_settled or (not rows and await self._has_settled())
         return found
 
     async def find_known(self, customers: Collection[tuple[str, str]]) -> list[Entry]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.printable import masked, masked_key, visible, visible_json
+from router.core.printable import fit, masked, masked_key, visible, visible_json, width
 
 HARMFUL = [
     ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
@@ -153,3 +153,39 @@ def test_keys_of_ids_that_a_webhook_made_up(key, shown):
     assert found == (shown or found)
     assert "15557650001" not in found
     assert "eva@example.com" not in found
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [("plain", 5), ("日本語", 6), ("Zoe\u0301", 3), ("😀!", 3), ("ﾊﾝ", 2), ("❤\ufe0f", 2), ("שלום", 4), ("", 0)],
+)
+def test_the_columns_of_a_text_are_those_of_a_terminal(text, columns):
+    """Wide characters take two, marks none."""
+    assert width(text) == columns
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "shown"),
+    [
+        ("plain", 5, "plain"),
+        ("plainly", 5, "plai…"),
+        ("日本語", 5, "日本…"),
+        ("日本語", 4, "日…"),
+        ("Zoe\u0301 is here", 5, "Zoe\u0301 …"),
+        ("Zoe\u0301 is here", 4, "Zoe\u0301…"),
+        ("ab", 1, "…"),
+        ("ab", 0, ""),
+        ("a" + "\u0301" * 50 + "b", 5, "a" + "\u0301" * 3 + "b"),
+    ],
+)
+def test_a_text_is_cut_to_columns(text, columns, shown):
+    """A cut is marked, no wide character is halved, and no pile of marks covers the lines around it."""
+    assert fit(text, columns) == shown
+
+
+@given(text=st.text(), columns=st.integers(0, 120))
+def test_no_text_is_wider_than_asked(text, columns):
+    """Whatever a text holds, made visible and cut it keeps within its columns and on its line."""
+    shown = fit(visible(text), columns)
+    assert width(shown) <= columns
+    assert shown.isprintable()

@@ -18,7 +18,7 @@ from router.streams.client.cluster import key_of, read_slots
 from router.streams.client.connection import Script, load_script, run_all
 from router.streams.consuming.groups import Heartbeat
 from router.streams.store.append import Appender
-from router.streams.store.watch import last_ids, watch
+from router.streams.store.watch import last_ids, participant_streams, watch
 from tests.harness.redis_topologies import SLOTS
 from tests.streams.store.test_append import make_fields
 from tests.streams.store.test_watch import make, publish
@@ -137,14 +137,14 @@ async def move_ends(slot, new, *nodes):
 
 async def test_watch_reads_all_partitions_at_once(redis, keys):
     """Streams on several servers are read in turn; each entry comes once."""
-    position = await last_ids(redis, keys)
+    position = await last_ids(redis, participant_streams(keys))
     assert len(position) == 8
     for partition in range(4):
         await publish(redis, keys, make(f"p{partition}"), partition)
     subjects = []
     async with aclosing(watch(redis, position)) as found:
-        async for entry in found:
-            subjects += [entry.subject] if entry else []
+        async for rows in found:
+            subjects += [row.entry().subject for row in rows]
             if len(subjects) == 4:
                 break
     assert sorted(subjects) == ["p0", "p1", "p2", "p3"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import signal
 import stat
 import subprocess
@@ -14,11 +15,14 @@ import aiohttp
 import pytest
 
 from router.core.keys import Keys, Target
+from router.core.printable import width
 from router.settings.environment import read_dotenv
 from router.simulator.http import Sender
 from router.simulator.messages import message
 from router.streams.client.embedded import is_free
+from router.streams.store.inspect import all_streams
 from tests.harness.dev import FREE_PORTS, launch_dev
+from tests.support.entries import NONSENSE
 from tests.support.source import ROOT, SHIPPED
 from tests.support.waiting import scaled, until
 
@@ -28,42 +32,47 @@ PROCESSES = ("web", "worker", "ai-agent", "human-agent", "console")
 
 
 def test_the_demo_announces_every_customer_once(tmp_path):
-    """`dev --once` prints the entries and what both consumers did with them, and ends with status 0."""
+    """`dev --once` prints a line for each event with its text, the answers, the repeats; it ends with status 0."""
     process = launch_dev(tmp_path, "--once")
     output, _ = process.communicate(timeout=scaled(90))
     assert process.returncode == 0, output
-    joined = [line for line in output.splitlines() if line.startswith("participant.joined")]
+    lines = [line for line in output.splitlines() if re.match(r"\d\d:\d\d:\d\d ", line)]
+    assert [line for line in lines if width(line) > 100] == []
+    joined = [line for line in lines if "→" in line and re.search(r"(ai|human)-agent: ", line)]
     assert len(joined) == 11, output
-    assert {"SMS", "WHATSAPP", "RCS", "CHAT", "VOICE", "EMAIL"} == {line.split()[1] for line in joined}
-    assert any("taken by human-agent, because: service-desk" in line for line in joined)
-    assert "human_agent" in output
-    assert "ai_agent" in output
-    assert "simulate sms" in output
+    assert {"SMS", "WHATSAPP", "RCS", "CHAT", "VOICE", "EMAIL"} == {line.split()[2] for line in joined}
+    assert any("I want to talk to a person.  [human-agent: service-desk" in line for line in joined)
+    assert any("again: nothing is published twice" in line for line in lines if "=" in line)
+    answers = [line.split()[2] for line in lines if "←" in line]
+    assert answers.count("ai-agent") >= 5, output
+    assert {"dana", "eli"} & set(answers), output
+    assert not [line for line in lines if "!" in line.split()[1]], output
+    assert f"simulate sms --state-dir {tmp_path}" in output
+    assert "\x1b" not in output
 
 
 def test_the_demo_shows_a_handoff_there_and_back(tmp_path):
     """A person gets the AI agent's customer with a note of what it is about, writes, and gives the customer back."""
-    process = launch_dev(tmp_path, "--once")
+    process = launch_dev(tmp_path, "--once", COLUMNS="200")
     output, _ = process.communicate(timeout=scaled(90))
     assert process.returncode == 0, output
     lines = output.splitlines()
-    (back,) = [number for number, line in enumerate(lines) if " -> ai-agent has the floor now" in line]
-    conversation = lines[back].partition(" in ")[2].split()[0]
+    (back,) = [line for line in lines if re.search("ai-agent .* has the conversation now, from", line)]
+    customer = back.split()[3]
     story = [
-        "handoff.requested",
-        "offer.made",
-        "offer.ended",
-        "epoch 1: ai-agent -> ",
-        "epoch 2: ",
-        "taken by ai-agent in epoch 2",
+        "a person is asked for: the customer wants a refund",
+        "is asked, until",
+        "has accepted",
+        "has the conversation now, from ai-agent, accepted",
+        "released: The refund is on its way.",
+        "When does the refund arrive?",
     ]
-    mine = [line for line in lines if conversation in line]
+    mine = [line for line in lines if line.split()[3:4] == [customer]]
     found = [next(number for number, line in enumerate(mine) if part in line) for part in story]
     assert found == sorted(found), output
-    (person,) = {line.split(" -> ")[1].split()[0] for line in mine if "epoch 1: ai-agent -> " in line}
-    assert any(f"worker             result sent  agent {person}" in line for line in mine), output
-    closed = [line for line in lines if line.startswith("conversation.closed")]
-    assert ["taken by human-agent in epoch 1, because: service-desk" in line for line in closed] == [True], output
+    (person,) = {line.split()[2] for line in mine if "from ai-agent, accepted" in line}
+    assert [line for line in mine if f"← {person} " in line and "Hello, this is" in line], output
+    assert len([line for line in lines if "the conversation is closed" in line]) == 1, output
 
 
 def test_a_second_run_in_the_same_state_directory_works(tmp_path):
@@ -150,7 +159,38 @@ def test_a_handler_of_the_user_is_started_too(tmp_path):
     process = launch_dev(tmp_path / "state", "--once", PYTHONPATH=f"{tmp_path}:{ROOT}")
     output, _ = process.communicate(timeout=scaled(90))
     assert process.returncode == 0, output
-    assert "archive            result noted" in output, output
+    assert re.search("archive .* participant.joined: noted", output), output
+
+
+async def test_nonsense_on_the_streams_ends_nothing(tmp_path, redis, redis_url):
+    """Whatever stands on whichever stream, `dev` and its processes go on, and the next message is shown."""
+    keys = Keys()
+    output = tmp_path / "output"
+    with output.open("w") as file:
+        process = launch_dev(tmp_path, "--no-demo", "--redis-url", redis_url, output=file)
+    try:
+        await until((tmp_path / "dev.env").exists, timeout=60)
+        streams = [*all_streams(keys), keys.quarantine()]
+        for stream in streams:
+            for fields in NONSENSE:
+                await redis.xadd(stream, fields)
+        await redis.expire(keys.quarantine(), 60)
+        dev = read_dotenv(tmp_path / "dev.env")
+        given = {"receiver_url": dev["ROUTER_URL"], "public_base_url": dev["PUBLIC_BASE_URL"]}
+        async with Sender(**given, auth_token=dev["TWILIO_AUTH_TOKEN"]) as sender:
+            who = {"account_sid": dev["TWILIO_ACCOUNT_SID"], "sender": "+15561230001"}
+            status, _ = await sender.send(message("sms", **who, recipient="+15557650000", body="after all that"))
+        assert status == 200
+        await until(lambda: re.search("→ SMS .* after all that", output.read_text()), timeout=60)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=scaled(60))
+    text = output.read_text()
+    assert process.returncode == 0, text
+    assert len(re.findall(" no entry: ", text)) == len(NONSENSE) * len(Target), text
+    assert len(re.findall("dead letter: ", text)) > len(NONSENSE), text
+    assert "is started again" not in text
+    assert "Traceback" not in text
 
 
 async def test_ctrl_c_stops_all_processes(tmp_path):

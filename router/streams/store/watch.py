@@ -1,21 +1,30 @@
-"""Watching the participants streams without a consumer group: for display (`dev`, `simulate`), never for work."""
+"""Watching streams without a consumer group: for display (`dev`, `simulate`), never for work.
+
+Anybody can write to a stream, so what is read here may be nonsense: a row has raw fields, and a key that is no stream
+is a row that says so. Neither ends the watching of the others.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+from pydantic import ValidationError
+from redis.exceptions import ResponseError
 
 from router.core.entries import Entry, read_entry
 from router.core.keys import Keys, Target
 from router.core.sealing import NO_KEYS
 from router.core.stored_fields import open_stored
+from router.core.values import value
+from router.streams.client.error_replies import passes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterable
 
     from router.core.sealing import Sealer
     from router.streams.client.connection import Redis
@@ -25,33 +34,60 @@ _PAGE: Final = 200
 _BLOCK: Final = 500
 
 
+@value
+class StreamRow:
+    """An entry of a watched stream as raw fields; `problem` says why a stream cannot be read, without an entry."""
+
+    stream: str
+    entry_id: str
+    fields: dict[bytes, bytes]
+    problem: str = ""
+
+    def text(self, name: str) -> str:
+        """Return a field as text, empty if it is missing; bytes that are not UTF-8 are escaped."""
+        return self.fields.get(name.encode(), b"").decode("utf-8", "backslashreplace")
+
+    def entry(self) -> Entry | None:
+        """Return what a row of a participants stream says, None if that is no entry."""
+        try:
+            return read_entry(self.fields.get(b"event", b""))
+        except ValidationError:
+            return None
+
+
 def participant_streams(keys: Keys) -> list[str]:
     """Return the participants streams of all partitions."""
     return [keys.participants(partition, target) for partition in range(keys.partitions) for target in Target]
 
 
-async def last_ids(redis: Redis, keys: Keys) -> dict[str, str]:
-    """Return the last entry id of each participants stream: the position to watch from."""
+async def last_ids(redis: Redis, streams: Iterable[str]) -> dict[str, str]:
+    """Return the last entry id of each stream: the position to watch from. A key of another type is watched too."""
     ids: dict[str, str] = {}
-    for stream in participant_streams(keys):
-        newest: Any = await redis.xrevrange(stream, count=1)
+    for stream in streams:
+        try:
+            newest: Any = await redis.xrevrange(stream, count=1)
+        except ResponseError as error:
+            if passes(error):
+                raise
+            newest = []
         ids[stream] = newest[0][0].decode() if newest else "0-0"
     return ids
 
 
-async def watch(redis: Redis, position: dict[str, str], sealer: Sealer = NO_KEYS) -> AsyncGenerator[Entry | None, None]:
-    """Yield entries as they arrive, and None after each read without any; advances `position`.
+async def watch(
+    redis: Redis, position: dict[str, str], sealer: Sealer = NO_KEYS
+) -> AsyncGenerator[list[StreamRow], None]:
+    """Yield the rows of each read, none after a read without any; advances `position`. Raises RedisError.
 
-    An entry that `sealer` does not open has placeholders.
+    What `sealer` does not open has placeholders.
     """
     while True:
         parts = await asyncio.gather(*[_read(redis, part) for part in _parts(position)])
-        if not any(parts):
-            yield None
-        for stream, entries in chain.from_iterable(parts):
-            for entry_id, fields in entries:
-                position[stream.decode()] = entry_id.decode()
-                yield read_entry(open_stored(fields, sealer)[0][b"event"])
+        rows = list(chain.from_iterable(parts))
+        for row in rows:
+            if row.entry_id:
+                position[row.stream] = row.entry_id
+        yield [replace(row, fields=open_stored(row.fields, sealer)[0]) for row in rows]
 
 
 def _parts(position: dict[str, str]) -> list[dict[str, str]]:
@@ -62,10 +98,34 @@ def _parts(position: dict[str, str]) -> list[dict[str, str]]:
     return list(parts.values())
 
 
-async def _read(redis: Redis, position: dict[str, str]) -> list[Any]:
+async def _read(redis: Redis, position: dict[str, str]) -> list[StreamRow]:
+    """Return what comes next in the streams of one partition; waits a while for the first row."""
+    try:
+        return await _xread(redis, position, _BLOCK)
+    except ResponseError as error:
+        if passes(error):
+            raise
+    rows: list[StreamRow] = []
+    for stream, last in position.items():  # one of the keys is no stream: the others are read on their own
+        try:
+            rows += await _xread(redis, {stream: last}, None)
+        except ResponseError as error:
+            if passes(error):
+                raise
+            rows.append(StreamRow(stream, "", {}, str(error)))
+    await asyncio.sleep(_BLOCK / 1000)
+    return rows
+
+
+async def _xread(redis: Redis, position: dict[str, str], block: int | None) -> list[StreamRow]:
     wanted: Any = position
-    rows: Any = await redis.xread(wanted, count=_PAGE, block=_BLOCK)
-    return rows or []
+    found: Any = await redis.xread(wanted, count=_PAGE, block=block)
+    return [
+        StreamRow(stream.decode(), entry_id.decode(), fields)
+        for stream, entries in found or []
+        for entry_id, fields in entries
+        if fields is not None
+    ]
 
 
 async def find_joined(redis: Redis, keys: Keys, channel: str, address: str) -> Entry | None:
@@ -84,7 +144,9 @@ async def _newest_joined(redis: Redis, stream: str, channel: str, address: str) 
         event = fields.get(b"event", b"")
         if fields.get(b"type") != b"participant.joined" or quoted not in event:
             continue
-        entry = read_entry(open_stored(fields, NO_KEYS)[0][b"event"])
+        entry = StreamRow(stream, entry_id.decode(), open_stored(fields, NO_KEYS)[0]).entry()
+        if entry is None:
+            continue
         if (getattr(entry.data, "channel", ""), getattr(entry.data, "address", "")) == (channel, address):
             millis, _, number = entry_id.decode().partition("-")
             return (int(millis), int(number)), entry

@@ -1,4 +1,4 @@
-"""Watching the participants streams from a position on, without a consumer group."""
+"""Watching streams from a position on, without a consumer group."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from router.core.keys import Keys, Target
 from router.streams.store import watch as module
 from router.streams.store.watch import find_joined, last_ids, participant_streams, watch
 from tests.support.accounts import ACCOUNT
-from tests.support.entries import fields_of, make_entry
+from tests.support.entries import NONSENSE, fields_of, make_entry
 
 pytestmark = pytest.mark.real
 
@@ -38,32 +38,68 @@ async def publish(redis, keys, entry, partition=0, entry_id="*"):
 
 async def take(redis, position, count):
     found = []
-    async with contextlib.aclosing(watch(redis, position)) as entries:
-        async for entry in entries:
-            found.append(entry)
-            if len(found) == count:
+    async with contextlib.aclosing(watch(redis, position)) as reads:
+        async for rows in reads:
+            found += rows
+            if len(found) >= count:
                 return found
     return found
+
+
+async def ends_of(redis, keys):
+    return await last_ids(redis, participant_streams(keys))
 
 
 async def test_watching_begins_where_the_streams_end(redis, keys):
     """Earlier entries are not shown; later ones are, of all streams, and the position advances."""
     await publish(redis, keys, make("old"))
-    position = await last_ids(redis, keys)
+    position = await ends_of(redis, keys)
     assert set(position) == set(participant_streams(keys)) == {keys.participants(0, target) for target in Target}
     assert position[keys.participants(0, "human-agent")] == "0-0"
     new = [make("p1"), make("p2", target="human-agent")]
     for entry in new:
         await publish(redis, keys, entry)
-    found = await take(redis, position, 2)
+    found = [row.entry() for row in await take(redis, position, 2)]
     assert sorted(found, key=lambda one: one.subject) == new
-    assert position == await last_ids(redis, keys)
+    assert position == await ends_of(redis, keys)
 
 
-async def test_a_read_without_entries_yields_none(redis, keys, monkeypatch):
+async def test_a_read_without_entries_yields_no_rows(redis, keys, monkeypatch):
     """The caller can then do something else or end."""
     monkeypatch.setattr(module, "_BLOCK", 10)
-    assert await take(redis, await last_ids(redis, keys), 2) == [None, None]
+    async with contextlib.aclosing(watch(redis, await ends_of(redis, keys))) as reads:
+        assert [await anext(reads), await anext(reads)] == [[], []]
+
+
+@pytest.mark.parametrize("fields", NONSENSE)
+async def test_nonsense_is_a_row_that_is_no_entry(redis, keys, fields):
+    """Whatever stands on a stream, the entry behind it is read."""
+    position = await ends_of(redis, keys)
+    await redis.xadd(keys.participants(0, "ai-agent"), fields)
+    await publish(redis, keys, make("good"))
+    nonsense, good = await take(redis, position, 2)
+    assert (nonsense.entry(), good.entry().subject) == (None, "good")
+
+
+async def test_a_key_that_is_no_stream_leaves_the_others(redis, keys, monkeypatch):
+    """Its row says what is wrong, and the rows of the others come all the same."""
+    monkeypatch.setattr(module, "_BLOCK", 10)
+    await redis.set(keys.participants(0, "human-agent"), "text", ex=60)
+    position = await ends_of(redis, keys)
+    await publish(redis, keys, make("good"))
+    found = {row.stream: row for row in await take(redis, position, 2)}
+    assert found[keys.participants(0, "ai-agent")].entry().subject == "good"
+    assert "WRONGTYPE" in found[keys.participants(0, "human-agent")].problem
+
+
+@pytest.mark.parametrize("fields", NONSENSE)
+async def test_nonsense_with_the_address_that_is_searched_for(redis, keys, fields):
+    """A joined entry is found behind nonsense that looks like one."""
+    await publish(redis, keys, make("good"))
+    await redis.xadd(
+        keys.participants(0, "ai-agent"), {"type": "participant.joined", **fields, "event": '"+14155550101"'}
+    )
+    assert (await find_joined(redis, keys, "SMS", "+14155550101")).subject == "good"
 
 
 async def test_a_joined_entry_is_found_by_channel_and_address(redis, keys):
