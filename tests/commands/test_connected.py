@@ -9,6 +9,7 @@ from router.commands.connected import connected
 from router.commands.dead_letters import list_dead_letters
 from router.core.keys import Keys
 from router.process.terminal import CommandFailedError
+from tests.harness.commands import run_command
 
 DEAD = "127.0.0.1:1"
 #: Each command that works with Redis, the beginning of its line, and its status.
@@ -68,6 +69,32 @@ def test_check_without_redis_reports_it(environment, monkeypatch, capsys):
     shown = capsys.readouterr()
     assert "FAIL  REDIS_URL: ConnectionError: " in shown.out
     assert shown.err == ""
+
+
+@pytest.mark.parametrize("command", [["waiting"], ["status"], ["groups", "list"], ["dead-letters", "list"]])
+def test_a_running_dev_is_found(monkeypatch, tmp_path, capsys, command):
+    """Without a REDIS_URL; one line says so, and the one about the failure asks whether it runs."""
+    (tmp_path / "dev.env").write_text(f"REDIS_URL=redis://{DEAD}/0\n")
+    monkeypatch.setattr("router.settings.environment.STATE_DIR", tmp_path)
+    assert main(command) == LINES[" ".join(command)][1]
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"using the settings of `dev` in {tmp_path}/dev.env"
+    assert second.endswith("; is `make run` running?")
+    assert main([*command, "--state-dir", str(tmp_path / "none")]) == 2
+    assert "--state-dir: there is no " in capsys.readouterr().err
+
+
+@pytest.mark.processes
+async def test_a_running_dev_is_found_by_a_process(dev, tmp_path):
+    """In the folder that it was started in, as a person runs the command."""
+    state_dir = tmp_path / "state"
+    state_dir.mkdir()
+    (state_dir / "dev.env").write_text("".join(f"{name}={value}\n" for name, value in dev.items()))
+    unset = dict.fromkeys(["REDIS_URL", *dev], None)
+    status, output = await run_command("groups", "list", "--state-dir", str(state_dir), environment=unset)
+    first, *groups = output.splitlines()
+    assert (status, first) == (0, f"using the settings of `dev` in {state_dir}/dev.env")
+    assert any("resolver" in line for line in groups)
 
 
 def test_a_fault_of_a_command_is_one_line(environment, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
 from handlers.app import HANDLERS
@@ -36,6 +37,23 @@ async def test_all_groups_are_listed_with_their_owners(redis, streams, capsys):
     ours, theirs = capsys.readouterr().out.splitlines()
     assert ours == f"{STREAM}  ai-agent  unread 1, pending 0, consumers 0  of {OURS[Target.AI_AGENT]}"
     assert theirs == f"{STREAM}  reports  unread 1, pending 0, consumers 0"
+
+
+async def test_groups_are_listed_for_programs(redis, streams, capsys):
+    """One object a line, with the consumers and whether each is alive."""
+    await redis.xgroup_createconsumer(STREAM, "ai-agent", "one")
+    await redis.set(KEYS.heartbeat(0, "ai-agent", "one"), "1", ex=60)
+    assert await run("list", "--json") == 0
+    ours, theirs = map(orjson.loads, capsys.readouterr().out.splitlines())
+    assert (ours["stream"], ours["name"], ours["lag"], ours["is_ours"], ours["is_read"]) == (
+        STREAM,
+        "ai-agent",
+        1,
+        True,
+        True,
+    )
+    assert [(one["name"], one["is_alive"]) for one in ours["readers"]] == [("one", True)]
+    assert (theirs["name"], theirs["is_ours"], theirs["is_read"]) == ("reports", False, False)
 
 
 async def test_unread_entries_are_counted_where_the_server_does_not_know(redis, streams, capsys):

@@ -6,11 +6,11 @@ import orjson
 import pytest
 
 from router.__main__ import make_parser
-from router.commands.quarantine import list_quarantine, replay_quarantined, show_quarantined
+from router.commands.quarantine import drop_quarantined, list_quarantine, replay_quarantined, show_quarantined
 from router.core.errors import SettingsError
 from router.streams.store.quarantine import list_kept
 from tests.receiver.samples import PRIVATE, by_get, participant_added, signed, sms
-from tests.support.accounts import OTHER_ACCOUNT
+from tests.support.accounts import CUSTOMER, OTHER_ACCOUNT
 
 WRONG = "https://wrong.example.com"
 
@@ -160,3 +160,47 @@ async def test_a_wrong_url_is_listed_and_replayed(start, environment, capsys):
     assert await replay_quarantined(options("replay", "--all", "--reason", "route")) == 0
     assert "2 replayed" in capsys.readouterr().out
     assert len(await receiver.entries()) == 2
+
+
+async def test_a_dry_run_says_what_a_replay_would_do(ids, receiver, capsys):
+    """Two would be accepted, one would stay: status 1, and nothing is done."""
+    assert await replay_quarantined(options("replay", "--all", "--dry-run")) == 1
+    text = capsys.readouterr().out
+    assert text.count(": would be accepted") == 2
+    assert f"{ids[2]}: still refused: 403 account" in text
+    assert text.splitlines()[-1] == "2 would be replayed, 1 not"
+    assert len(await receiver.refused(3)) == 3
+
+
+async def test_a_drop_needs_a_yes(ids, receiver, capsys):
+    """Without it only the number is shown, status 2; filters narrow it."""
+    assert await drop_quarantined(options("drop", "--all", "--account", OTHER_ACCOUNT)) == 2
+    shown = capsys.readouterr()
+    assert (shown.out, "give --yes" in shown.err) == ("1 would be dropped for good\n", True)
+    assert await drop_quarantined(options("drop", "--all", "--account", OTHER_ACCOUNT, "--yes")) == 0
+    assert capsys.readouterr().out == f"{ids[2]}: dropped\n1 dropped\n"
+    assert await drop_quarantined(options("drop", ids[0], "--yes")) == 0
+    assert await drop_quarantined(options("drop", ids[0], "--yes")) == 1
+    assert f"{ids[0]}: no such entry in the quarantine" in capsys.readouterr().err
+    assert len(await receiver.refused()) == 1
+    assert await drop_quarantined(options("drop")) == 2
+
+
+async def test_times_and_a_limit_select_entries(ids, capsys):
+    """All were refused just now."""
+    await list_quarantine(options("list", "--since", "1h", "--limit", "2"))
+    assert capsys.readouterr().out.splitlines()[-1].startswith("2 in the quarantine")
+    await list_quarantine(options("list", "--until", "1h"))
+    assert capsys.readouterr().out == "0 in the quarantine\n"
+
+
+async def test_an_operator_may_see_everything(ids, capsys):
+    """With --unmasked, as text and as an object."""
+    assert await show_quarantined(options("show", ids[0], "--unmasked")) == 0
+    assert f"From: {CUSTOMER}" in capsys.readouterr().out
+    assert await show_quarantined(options("show", ids[0], "--json", "--unmasked")) == 0
+    shown = orjson.loads(capsys.readouterr().out)
+    assert f"From: {CUSTOMER}" in shown["body"]
+    assert (shown["id"], shown["reason"]) == (ids[0], "signature")
+    assert await show_quarantined(options("show", ids[0], "--json")) == 0
+    assert CUSTOMER[1:] not in capsys.readouterr().out
