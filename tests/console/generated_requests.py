@@ -71,4 +71,4 @@ async def main(program: str, *options: str) -> int:
 if __name__ == "__main__":
     if len(sys.argv) == 1:
         sys.exit("usage: python -m tests.console.generated_requests PATH_OF_ST [OPTIONS]")
-    sys.exit(asyncio.run(main(*sys.argv[1:])))
+    sys.exit(asyncio.run(main(str(Path(sys.argv[1]).absolute()), *sys.argv[2:])))
