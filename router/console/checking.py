@@ -1,7 +1,8 @@
 """Query parameters and bodies checked against what the row of a page says, before its handler runs.
 
 So the OpenAPI document and the pages cannot differ in what they take, and a handler need not check the form of a
-number again. An unknown parameter is ignored; an empty one, as forms send it, counts as not given.
+number again. An unknown parameter is ignored; an empty one counts as not given, as forms of pages send it, but from a
+program an empty number or choice is a mistake.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_origin
 
 from pydantic import ValidationError
 
+from router.console.answers import wants_json
 from router.console.roles import ConsoleError
 
 if TYPE_CHECKING:
@@ -23,16 +25,18 @@ if TYPE_CHECKING:
 
 async def check_input(page: Page, request: ConsoleRequest) -> None:
     """Raise ConsoleError (400) unless the parameters and the body are of the form that the page declares."""
-    problems = [problem for one in page.query if (problem := _problem_of(one, request.query))]
+    is_strict = wants_json(request.raw)
+    problems = [problem for one in page.query if (problem := _problem_of(one, request.query, is_strict=is_strict))]
     if page.body is not None:
         problems += _problems_of_body(page.body, await request.form())
     if problems:
         raise ConsoleError(400, "; ".join(problems) + ".")
 
 
-def _problem_of(parameter: Parameter, query: Mapping[str, str]) -> str:
+def _problem_of(parameter: Parameter, query: Mapping[str, str], *, is_strict: bool) -> str:
     text, schema = query.get(parameter.name, ""), parameter.schema
-    if not text:
+    is_text = schema.get("type") == "string" and "enum" not in schema
+    if not text and (is_text or not is_strict or parameter.name not in query):
         return f"{parameter.name} is missing" if parameter.is_required else ""
     if schema.get("type") == "integer":
         return _problem_of_number(parameter.name, text, schema)

@@ -54,7 +54,7 @@ def _operation(page: Page, schemas: dict[str, Any]) -> dict[str, Any]:
         "summary": page.title,
         "security": [] if page.is_public else [{"token": []}],
         "responses": {
-            "200": _ok(page, schemas),
+            **{str(status): _ok(page, schemas) for status in (200, *page.other_statuses)},
             "default": {"description": "an error", "content": _json({"$ref": "#/components/schemas/Error"})},
         },
     }

@@ -98,7 +98,8 @@ class Page:
     `role` None: everybody who is signed in; with `is_public`: everybody. `navigation` is its label in the navigation,
     empty if it is not there. `query`, `body` and `answer` describe it in the OpenAPI document; `body` is the model of
     the form or JSON object that a POST takes, `answer` that of its data. Parameters and bodies are checked against them
-    before the handler runs (router.console.checking). A page that answers Live `is_live`.
+    before the handler runs (router.console.checking). A page that answers Live `is_live`. `other_statuses`: those with
+    which it gives the same data as with 200, such as 404 for a search that has found nothing.
     """
 
     method: str
@@ -113,6 +114,7 @@ class Page:
     answer: type[BaseModel] | None = None
     is_public: bool = False
     is_live: bool = False
+    other_statuses: tuple[int, ...] = ()
 
     def allows(self, role: Role) -> bool:
         """Whether somebody with this role may open the page."""

@@ -174,6 +174,14 @@ async def test_parameters_are_checked(operator, path, problem):
     assert (status, problem is None or problem in text) == (200 if problem is None else 400, True)
 
 
+@pytest.mark.parametrize("path", ["/shown?size=", "/shown?kind="])
+async def test_a_program_sends_no_empty_number(operator, path):
+    """A form of a page sends fields that nobody has filled in; a program that does has made a mistake."""
+    assert (await operator.get(path))[0] == 200
+    assert (await operator.get(path, headers={"Accept": "application/json"}))[0] == 400
+    assert (await operator.get("/shown?name=", headers={"Accept": "application/json"}))[0] == 200
+
+
 @pytest.mark.parametrize(
     ("form", "given"),
     [

@@ -53,5 +53,6 @@ PAGES: Final = (
         navigation="Explain",
         query=(Parameter("q", "the id of a conversation or participant"),),
         answer=ExplainAnswer,
+        other_statuses=(404,),
     ),
 )

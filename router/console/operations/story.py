@@ -76,5 +76,6 @@ PAGES: Final = (
             Parameter("around", f"the time of interest: {MOMENTS}"),
         ),
         answer=StoryAnswer,
+        other_statuses=(404,),
     ),
 )
