@@ -8,9 +8,9 @@ SECONDS ?= 60
 EVENTS ?= 1000000
 
 # The tests start hundreds of processes. With PYTHONDONTWRITEBYTECODE set, each would compile all modules again.
-test bench soak chaos siege: export PYTHONDONTWRITEBYTECODE =
+test browser bench soak chaos siege: export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run test install lint types bench soak chaos siege fuzz api audit schemas shipped clean
+.PHONY: help run test browser install lint types bench soak chaos siege fuzz api audit schemas shipped clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -20,6 +20,9 @@ run: $(VENV)/.runtime  ## start everything on embedded defaults and play sample 
 
 test: $(VENV)/.development lint types  ## lint, types and the whole test suite, against a real embedded server
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+browser: $(VENV)/.browser  ## test the console in Chromium, which must be installed (ARGS=--screens writes the pictures of docs)
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/browser $(ARGS)
 
 install: $(VENV)/.runtime  ## create .venv and install the locked runtime packages
 
@@ -81,6 +84,11 @@ $(VENV)/.development: $(VENV)/.runtime requirements-dev.lock
 $(VENV)/.fuzz: $(VENV)/.development requirements-fuzz.lock
 	@echo "installing from requirements-fuzz.lock (once)"
 	@$(PIP) install --require-hashes -r requirements-fuzz.lock
+	@touch $@
+
+$(VENV)/.browser: $(VENV)/.development requirements-browser.lock
+	@echo "installing from requirements-browser.lock (once)"
+	@$(PIP) install --require-hashes -r requirements-browser.lock
 	@touch $@
 
 $(VENV)-api/.api: requirements-api.lock

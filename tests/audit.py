@@ -24,6 +24,7 @@ LOCKS = (
     "requirements-dev.lock",
     "requirements-fuzz.lock",
     "requirements-api.lock",
+    "requirements-browser.lock",
     "requirements-audit.lock",
 )
 #: Seconds that the lookup of one lock may take.

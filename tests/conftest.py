@@ -19,7 +19,7 @@ from tests.harness.dev import running_dev
 from tests.harness.redis_server import RedisServer
 from tests.support.keys import problems_of
 from tests.support.secrecy import Secrecy
-from tests.support.source import SHIPPED
+from tests.support.source import ROOT, SHIPPED
 from tests.support.waiting import scaled, slowness
 
 # A slow machine is no counterexample. `--hypothesis-profile=thorough` searches longer.
@@ -130,6 +130,11 @@ async def _problems_at(url: str) -> list[str]:
         await client.aclose()
 
 
+def pytest_ignore_collect(collection_path):
+    """Leave the browser tests out unless they are named: `make browser` installs what they need."""
+    return True if collection_path == ROOT / "tests" / "browser" else None
+
+
 def pytest_collection_modifyitems(items):
     """Mark as `real` each test that asks for a real server."""
     for item in items:
@@ -152,4 +157,6 @@ def pytest_terminal_summary(terminalreporter):
     real = sum("real" in report.keywords for report in passed)
     processes = sum("processes" in report.keywords for report in passed)
     terminalreporter.write_line(f"{real} of {len(passed)} ran against the real server, {processes} with real processes")
+    if terminalreporter.config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        terminalreporter.write_line("tests/browser was left out: `make browser` runs it, in Chromium")
     terminalreporter.write_line(f"deadlines were multiplied by {slowness():.1f}, the slowness factor of this run")

@@ -18,6 +18,7 @@ MADE_OF = {
     "requirements-dev.lock": PROJECT["dependencies"] + EXTRAS["embedded"] + EXTRAS["dev"],
     "requirements-fuzz.lock": EXTRAS["fuzz"],
     "requirements-api.lock": EXTRAS["api"],
+    "requirements-browser.lock": EXTRAS["browser"],
     "requirements-audit.lock": EXTRAS["audit"],
 }
 HASH = re.compile(r" --hash=sha256:[0-9a-f]{64}")
@@ -32,7 +33,7 @@ def blocks(name):
 def test_every_extra_has_its_lock():
     """Every extra and every lock is listed in MADE_OF or LOCKS."""
     assert set(MADE_OF) == set(LOCKS) == {path.name for path in ROOT.glob("requirements*.lock")}
-    assert set(EXTRAS) == {"embedded", "dev", "fuzz", "api", "audit"}
+    assert set(EXTRAS) == {"embedded", "dev", "fuzz", "api", "browser", "audit"}
 
 
 @pytest.mark.parametrize("name", LOCKS)
