@@ -188,7 +188,7 @@ class AiAgent:
     async def on_failing(self, entry: Entry, effect: Effect, reason: str) -> None:
         """Ask for a person, if the reply did before it failed for good, or if that is what failures lead to."""
         data, asked = entry.data, await effect.value("asked")
-        if asked is not None:
+        if asked:
             await self._request(data, orjson.loads(asked), effect)
         elif self._on_failure == HANDOFF and self._is_owed(entry) and await effect.value("send") is None:
             await self._request(data, {"reason": f"the AI agent's reply failed: {reason[:FAILURE]}"}, effect)
@@ -261,7 +261,7 @@ class AiAgent:
         if called:
             return called[0]
         asked = await effect.value("asked")
-        return ReplyAnswer(text, None if asked is None else orjson.loads(asked))
+        return ReplyAnswer(text, orjson.loads(asked) if asked else None)
 
     async def _hand_off(
         self, data: ParticipantData, answer: ReplyAnswer, outcome: str, effect: Effect

@@ -107,6 +107,12 @@ COMMANDS: Final[dict[str, Subcommand]] = {
         operators.add_dead_letter_options,
         finds_dev=True,
     ),
+    "erase": Subcommand(
+        "remove what is kept of a customer, everywhere, and say what was found where",
+        "router.commands.erase:run_erase",
+        operators.add_erase_options,
+        finds_dev=True,
+    ),
     "quarantine": Subcommand(
         "list, show, replay and drop refused webhooks",
         "router.commands.quarantine:run_quarantine",

@@ -47,6 +47,8 @@ ENTRY: Final = "entry"
 SETTLE: Final = 10.0
 #: Seconds after the step was begun in which the message may be sent: well before a successor stops waiting for it.
 SEND_WITHIN: Final = SETTLE / 2
+#: The steps whose values are texts, which are blanked once nobody needs them.
+TEXT_STEPS: Final = ("reply", "asked")
 #: Begins the state of a step that is done: with its value in the clear, or sealed.
 _DONE: Final = frozenset({b"d", b"s"})
 #: Characters of the longest id of a command.
@@ -163,8 +165,8 @@ class Effect:
         return bool(await self._redis.hexists(self._key, step))
 
     async def end(self, outcome: str) -> None:
-        """Mark the entry as finished: its redeliveries do nothing."""
-        await self._finish(ENTRY, outcome)
+        """Mark the entry as finished: its redeliveries do nothing, so that the texts of its steps need not be kept."""
+        await load_script("finish").run(self._redis, [self._key], [ENTRY, LIFE, f"d{outcome}", *TEXT_STEPS])
 
     async def once(self, step: str, do: Callable[[Doubt | None], Awaitable[str]], ticket: Ticket | None = None) -> str:
         """Do a step unless it is done, and return its value.

@@ -66,6 +66,16 @@ def add_quarantine_options(parser: argparse.ArgumentParser) -> None:
         _add_times(each)
 
 
+def add_erase_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `erase`."""
+    parser.add_argument("address", metavar="ADDRESS", help="phone number (+1555...), mailbox or identity of a customer")
+    parser.add_argument("--dry-run", action="store_true", help="show what is kept where, and erase nothing")
+    parser.add_argument("--yes", action="store_true", help="do it: without, only what would be erased is shown")
+    parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    add_state_dir(parser)
+    parser.epilog = "exit status: 0 done, 1 something could not be erased yet, 2 wrong usage"
+
+
 def add_group_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `groups`."""
     parser.add_argument("action", choices=("list", "remove"))

@@ -1,0 +1,278 @@
+"""Erasing a customer: what is kept under an address is found and removed, everywhere and beside running workers.
+
+Claims of idempotency keys and markers of participants stay, without address: a webhook that is repeated afterwards is a
+duplicate, and nobody is announced twice. What waits to be processed is removed too. A worker that has an event of the
+customer in hand at this moment may write once more: the search is repeated until it finds nothing, a few times at most.
+Redis' own files, replicas and backups, Twilio's records and copies that consumers made are not reached from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import sha1
+from typing import TYPE_CHECKING, Any, Final
+
+from router.agents.effects import TEXT_STEPS
+from router.core.addresses import Address, Channel, from_key
+from router.core.erasing import ErasedCustomer
+from router.core.errors import QueryError
+from router.core.formats import OtherFormatError
+from router.core.ledger.erasing import erase_from, participants_of
+from router.core.stored_fields import open_stored
+from router.operations.erase_spool import erase_spool
+from router.streams.store import erasing
+from router.streams.store.dead_letters import drop, list_letters
+from router.streams.store.inspect import consumed_streams, list_groups
+from router.streams.store.ledgers import Store
+from router.streams.store.quarantine import list_kept, remove
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from router.core.ledger.ledger import Ledger
+    from router.settings.model import Settings
+    from router.streams.client.connection import Redis
+
+#: Searches at most: each finds what was written while the one before ran.
+PASSES: Final = 4
+#: Attempts to change a ledger that workers change at the same time.
+_RACES: Final = 20
+#: Letters that are removed at once.
+_STEP: Final = 100
+
+
+@dataclass(slots=True)
+class ErasedPlace:
+    """One place: how many things of the customer were found there, and removed."""
+
+    where: str
+    found: int = 0
+    erased: int = 0
+
+
+@dataclass(slots=True)
+class ErasureReport:
+    """What was found where; `notes` say what else there is to know, `is_done`: the last search found nothing more."""
+
+    is_dry_run: bool
+    places: dict[str, ErasedPlace] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    is_done: bool = False
+
+    @property
+    def found(self) -> int:
+        """The number of all things found."""
+        return sum(place.found for place in self.places.values())
+
+    def note(self, text: str) -> None:
+        """Add a note once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report for programs."""
+        rows = [{"where": one.where, "found": one.found, "erased": one.erased} for one in self.places.values()]
+        return {
+            "dry_run": self.is_dry_run,
+            "done": self.is_done,
+            "found": self.found,
+            "places": rows,
+            "notes": self.notes,
+        }
+
+
+class Erasure:
+    """One run; `say` gets a line about the progress now and then."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        settings: Settings,
+        customer: ErasedCustomer,
+        *,
+        is_dry_run: bool,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._redis = redis
+        self._settings = settings
+        self._keys = settings.keys
+        self._sealer = settings.sealer
+        self._customer = customer
+        self._say = say
+        self._report = ErasureReport(is_dry_run)
+        self._store = Store(redis, settings.keys, marker_ttl=settings.marker_ttl, sealer=settings.sealer)
+
+    async def run(self) -> ErasureReport:
+        """Search and erase until a search finds nothing more. Raises RedisError; what was done until then is done.
+
+        Raises QueryError for an address of our side.
+        """
+        await self._refuse_own()
+        for _ in range(PASSES):
+            before, keys = self._report.found, self._customer.keys
+            await self._learn_persons()
+            await self._pass()
+            if self._is_dry and keys != self._customer.keys:  # search again, with all addresses of the customer
+                self._report.places.clear()
+            elif self._is_dry or self._report.found == before:
+                self._report.is_done = True
+                return self._report
+        self._report.note("events of this customer keep arriving: erase again once they have been processed")
+        return self._report
+
+    @property
+    def _accounts(self) -> list[str]:
+        return sorted({one.sid for one in self._settings.accounts} | {one for one, _ in self._customer.conversations})
+
+    async def _refuse_own(self) -> None:
+        """Raise QueryError if the address is our side's: everything that customers wrote mentions it."""
+        for account_id in self._accounts:
+            for key in sorted(self._customer.keys):
+                if await self._redis.zscore(self._keys.own_addresses(account_id), key) is not None:
+                    raise QueryError(
+                        f"{from_key(key).value} is an address of our side ({account_id}), not a customer's"
+                    )
+
+    async def _learn_persons(self) -> None:
+        """Learn the ids and phones that are known to be of the same WhatsApp user."""
+        for account_id in self._accounts:
+            for key in sorted(self._customer.keys):
+                known: Any = await self._redis.get(self._keys.person(account_id, key))
+                words = known.decode().split() if known else ()
+                more = (Address(Channel.WHATSAPP, word).key for word in words)
+                self._customer = self._customer.also(more)
+
+    async def _pass(self) -> None:
+        found = await erasing.find_keys(
+            self._redis, self._keys, self._customer, lambda seen: self._say(f"{seen} keys searched")
+        )
+        ledgers = await self._read_ledgers(found.ledgers)
+        for partition in range(self._keys.partitions):
+            for stream in consumed_streams(self._keys, partition):
+                await self._erase_stream(partition, stream)
+        await self._erase_letters()
+        await self._erase_quarantine()
+        for ledger in ledgers:
+            await self._erase_ledger(ledger)
+        for where, names in (
+            ("routes", found.routes),
+            ("persons", found.persons),
+            ("latest entries by subject", found.latest),
+        ):
+            self._count(where, len(names), 0 if self._is_dry else await erasing.delete_keys(self._redis, names))
+        for name in found.calls:
+            if not self._is_dry:
+                await erasing.forget_call(self._redis, name)
+            self._count("calls", 1, 1)
+        await self._erase_desk(ledgers)
+        spool = erase_spool(self._settings, self._customer, is_dry_run=self._is_dry)
+        self._count("spool", spool.found, spool.erased)
+        for note in spool.notes:
+            self._report.note(note)
+
+    @property
+    def _is_dry(self) -> bool:
+        return self._report.is_dry_run
+
+    def _count(self, where: str, found: int, erased: int) -> None:
+        place = self._report.places.setdefault(where, ErasedPlace(where))
+        place.found += found
+        place.erased += 0 if self._is_dry else erased
+
+    async def _read_ledgers(self, names: list[tuple[str, str]]) -> list[Ledger]:
+        """Read ledgers, and learn from them which participants and conversations are the customer's."""
+        ledgers, ids, keys = [], set(self._customer.ids), set(self._customer.keys)
+        conversations = set(self._customer.conversations)
+        for account_id, conversation_id in dict.fromkeys(names):
+            try:
+                ledger = await self._store.read_whole(account_id, conversation_id)
+                own = participants_of(ledger, self._customer)
+            except OtherFormatError as error:
+                self._report.note(f"the ledger of {conversation_id} stays: {error}")
+                continue
+            if own.is_only:
+                conversations.add((account_id, conversation_id))
+            if own.ids and not ledger.is_closed:
+                self._report.note(f"{conversation_id} is open: the customer's next message in it is kept again")
+            ids |= own.ids
+            keys |= own.keys
+            ledgers.append(ledger)
+        self._customer = ErasedCustomer(frozenset(keys), frozenset(ids), frozenset(conversations))
+        return ledgers
+
+    async def _erase_stream(self, partition: int, stream: str) -> None:
+        where = stream.partition("}:")[2]
+        say = self._progress(stream)
+        found = [one async for one in erasing.find_entries(self._redis, stream, self._customer, self._sealer, say)]
+        if not found:
+            self._count(where, 0, 0)
+            return
+        ids = [one.entry_id for one in found]
+        if unfinished := await erasing.count_unfinished(self._redis, stream, ids):
+            self._report.note(f"{where}: {unfinished} not processed yet, and never will be")
+        erased = 0
+        if not self._is_dry:
+            groups = await list_groups(self._redis, stream)
+            documents = {one.document_id for one in found if one.document_id}
+            effects = [self._keys.effect(partition, group, one) for group in groups for one in sorted(documents)]
+            self._count("effects", blanked := await erasing.blank_effects(self._redis, effects, TEXT_STEPS), blanked)
+            await erasing.drop_from_parked(self._redis, self._keys, stream, frozenset(ids))
+            erased = await erasing.delete_entries(self._redis, stream, ids)
+            await erasing.delete_shared(self._redis, self._keys, partition, {one.shared for one in found if one.shared})
+        self._count(where, len(ids), erased)
+
+    def _progress(self, stream: str) -> Callable[[int], None]:
+        return lambda seen: self._say(f"{stream}: {seen} entries searched")
+
+    async def _erase_letters(self) -> None:
+        found = []
+        async for letter in list_letters(self._redis, self._keys):
+            opened, problem = open_stored(letter.fields, self._sealer)
+            if problem:
+                self._report.note(f"dead letter {letter.name} is searched without what is sealed: {problem}")
+            is_own = self._customer.has_subject(opened.get(b"subject", b"").decode("utf-8", "replace"))
+            if is_own or any(map(self._customer.is_in, [*opened.values(), letter.reason.encode()])):
+                found.append(letter)
+        for first in range(0, len(found), _STEP):
+            part = found[first : first + _STEP]
+            if not self._is_dry:
+                names = [self._keys.effect(one.partition, one.group, _document_id(one.fields)) for one in part]
+                await erasing.blank_effects(self._redis, names, TEXT_STEPS)
+                await drop(self._redis, self._keys, part)
+        self._count("dead-letters", len(found), len(found))
+
+    async def _erase_quarantine(self) -> None:
+        async for kept in list_kept(self._redis, self._keys, sealer=self._sealer):
+            refused = kept.refused
+            if kept.problem:
+                self._report.note(f"refused webhook {kept.entry_id} cannot be searched: {kept.problem}")
+                continue
+            texts = [refused.raw_path, refused.body, refused.detail.encode(), str(refused.headers).encode()]
+            if any(map(self._customer.is_in, texts)):
+                self._count("quarantine", 1, 0 if self._is_dry else await remove(self._redis, self._keys, kept))
+
+    async def _erase_ledger(self, ledger: Ledger) -> None:
+        for _ in range(_RACES):
+            erase_from(ledger, self._customer)
+            if not ledger.has_news:
+                return
+            if self._is_dry or (await self._store.commit([ledger]))[0]:
+                self._count("ledgers", 1, 1)
+                return
+            ledger = await self._store.read_whole(ledger.account_id, ledger.conversation_id)
+        self._report.note(f"the ledger of {ledger.conversation_id} keeps changing: erase again")
+
+    async def _erase_desk(self, ledgers: list[Ledger]) -> None:
+        """Forget who held a conversation of the customer last; its keys are digests of account and address."""
+        accounts = {*self._accounts, *(ledger.account_id for ledger in ledgers)}
+        names = [
+            self._keys.desk(f"last:{sha1(f'{account} {word}'.encode(), usedforsecurity=False).hexdigest()}")
+            for account in sorted(accounts)
+            for word in self._customer.words
+        ]
+        there = sum([await self._redis.exists(name) for name in names])
+        self._count("last agents", there, 0 if self._is_dry else await erasing.delete_keys(self._redis, names))
+
+
+def _document_id(fields: dict[bytes, bytes]) -> str:
+    return fields.get(b"id", b"").decode("utf-8", "replace")
