@@ -16,10 +16,9 @@ from router.console.operations.parts import (
 )
 from router.console.pages import ConsoleError, Page, Redirect, Role, View
 from router.core.bulk import BulkProgress
-from router.core.errors import SettingsError
 from router.operations.quarantine import KeptView, count_kept, drop_kept, find_kept, replay_kept, select_kept
 from router.operations.redaction import masked_path, plain, shown_body
-from router.receiver.replay import QuarantineReplay
+from router.receiver.replay import QuarantineReplay, ReplayOutcome
 from router.streams.store.quarantine import remove
 
 if TYPE_CHECKING:
@@ -55,7 +54,8 @@ async def show_one(request: ConsoleRequest) -> View:
     """Show a refused webhook with its request, and what a replay would do."""
     view = await _find(request)
     refused, unmasked = view.kept.refused, request.sees_unmasked
-    preview = await _replays(request).preview(view.kept)
+    missing = _missing(request)
+    preview = ReplayOutcome(is_accepted=False, text=missing) if missing else await _replays(request).preview(view.kept)
     data = {
         "webhook": view.to_json(unmasked=unmasked),
         "request": _show_request(refused, unmasked=unmasked),
@@ -103,12 +103,22 @@ async def _find(request: ConsoleRequest) -> KeptView:
     return view
 
 
+def _missing(request: ConsoleRequest) -> str:
+    """Return why webhooks cannot be checked with the console's settings, empty if they can."""
+    settings = request.ports.settings
+    names = {
+        "PUBLIC_BASE_URL": settings.public_base_url,
+        "TWILIO_AUTH_TOKEN": any(account.tokens for account in settings.accounts),
+    }
+    missing = [name for name, value in names.items() if not value]
+    return f"it cannot be checked: {' and '.join(missing)} is not set for the console" if missing else ""
+
+
 def _replays(request: ConsoleRequest) -> QuarantineReplay:
     """Return what checks webhooks with the console's settings; raises ConsoleError if they are incomplete."""
-    try:
-        return QuarantineReplay(request.ports.settings, request.ports.redis, clock=request.ports.clock)
-    except SettingsError as error:
-        raise ConsoleError(409, f"The console cannot check webhooks: {'; '.join(error.problems)}.") from error
+    if missing := _missing(request):
+        raise ConsoleError(409, f"{missing[:1].upper()}{missing[1:]}.")
+    return QuarantineReplay(request.ports.settings, request.ports.redis, clock=request.ports.clock)
 
 
 async def act_on_all(request: ConsoleRequest) -> Redirect:

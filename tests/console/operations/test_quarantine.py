@@ -1,0 +1,195 @@
+"""The page of the quarantine: what was refused and why, opened, replayed and dropped, one or all that match."""
+
+import pytest
+
+from router.console.roles import Role
+from router.streams.store.quarantine import list_kept
+from tests.console.operations.scenes import HOSTILE
+from tests.console.operations.test_dead_letters import finished
+from tests.receiver.samples import signed, sms
+from tests.support.accounts import ACCOUNT, CUSTOMER, OTHER_TOKEN, TOKEN
+
+NUMBER = CUSTOMER[1:]
+
+
+def webhook(number=1, token=TOKEN, **changes):
+    """What the quarantine keeps of a signed message."""
+    request = signed(sms(number=number), token=token)
+    return {
+        "raw_path": request.path.encode(),
+        "headers": tuple(request.headers().items()),
+        "body": request.body,
+        "received_at": 1_767_794_580_000_000 + number,
+    } | changes
+
+
+async def kept(redis, ports):
+    return [one async for one in list_kept(redis, ports.keys)]
+
+
+async def test_each_webhook_says_why_it_was_refused(reader, scenes):
+    """With status, reason and account, and how many there are of each reason."""
+    name = await scenes.refused()
+    page = await (await reader()).page("/quarantine")
+    ((received, source, reason, detail, account, repeats, _),) = page.rows()
+    assert (received, source, reason) == ("2026-01-07 12:00:00.000Z", "messaging", "403 signature")
+    assert (detail, account, repeats) == ("X-Twilio-Signature does not match", ACCOUNT, "0")
+    assert page.links()["Open"] == f"/quarantine/{name}"
+    assert page.links()["signature"] == "/quarantine?reason=signature"
+    data = await (await reader(Role.VIEWER)).json("/quarantine")
+    assert [item["id"] for item in data["items"]] == [name]
+    assert data["next"] is None
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
+async def test_a_viewer_sees_no_private_value(reader, scenes, role):
+    """Neither numbers in the body and the path, nor the raw bytes; an operator sees them."""
+    name = await scenes.refused(
+        body=f"From=%2B{NUMBER}&Body=secret".encode(), raw_path=f"/webhooks/messaging?From=%2B{NUMBER}".encode()
+    )
+    person = await reader(role)
+    page, data = await person.page(f"/quarantine/{name}"), await person.json(f"/quarantine/{name}")
+    for text in (page.text, str(data)):
+        assert "Body" in text
+        assert (NUMBER in text) == (role is Role.OPERATOR)
+        assert ("secret" in text) == (role is Role.OPERATOR)
+    assert (data["request"]["raw"] is None) == (role is Role.VIEWER)
+    assert len(page.all("form")) == (0 if role is Role.VIEWER else 3)
+
+
+async def test_what_a_stranger_sent_is_shown_harmlessly(reader, scenes):
+    """In headers, path, account, reason and body."""
+    name = await scenes.refused(
+        detail=HOSTILE,
+        account_id=HOSTILE,
+        method=HOSTILE,
+        raw_path=f"/{HOSTILE}?a={HOSTILE}".encode(),
+        headers=(("content-type", "application/json"), (HOSTILE, HOSTILE)),
+        body=b'{"a": "' + HOSTILE.encode("unicode_escape") + b'"}' + HOSTILE.encode(),
+    )
+    operator = await reader()
+    for path in ("/quarantine", f"/quarantine/{name}"):
+        _, _, text = await operator.visitor.get(path)
+        assert "<img" not in text
+        assert "&lt;img src=x onerror=alert(1)&gt;" in text
+        assert not [one for one in text if not one.isprintable() and one != "\n"]
+        assert (await operator.json(path)).keys() >= {"items"} or path != "/quarantine"
+
+
+async def test_a_webhook_says_what_a_replay_would_do_with_the_settings_of_now(reader, scenes):
+    """Whether the setting was repaired is seen before anything is done."""
+    right, wrong = await scenes.refused(**webhook(1)), await scenes.refused(**webhook(2, token=OTHER_TOKEN))
+    operator = await reader()
+    assert (await operator.json(f"/quarantine/{right}"))["replay"] == {"is_accepted": True, "text": "would be accepted"}
+    data = await operator.json(f"/quarantine/{wrong}")
+    assert data["replay"]["is_accepted"] is False
+    page = await operator.page(f"/quarantine/{wrong}")
+    assert f"With the console's settings now: {data['replay']['text']}." in page.text
+    assert "disabled" in page.all("button")[0].attributes
+
+
+async def test_one_webhook_is_accepted_once(reader, scenes, redis, ports):
+    """It leaves the quarantine for the inbound stream."""
+    name = await scenes.refused(**webhook())
+    operator = await reader()
+    page = await operator.press(f"/quarantine/{name}/replay")
+    assert f"{name}: accepted." in page.text
+    assert await redis.xlen(ports.keys.inbound(0)) == 1
+    assert await kept(redis, ports) == []
+    await operator.press(f"/quarantine/{name}/replay", status=404)
+    _, entry, *_ = await ports.audit.read()
+    assert (entry.who, entry.what) == ("olu", f"refused webhook {name}")
+    assert entry.detail == "200: accepted"
+
+
+async def test_a_webhook_that_is_still_wrong_stays_unless_it_is_trusted(reader, scenes, redis, ports):
+    """An operator who has looked at it may accept it whatever its signature is; the audit says so."""
+    name = await scenes.refused(**webhook(token=OTHER_TOKEN))
+    operator = await reader()
+    page = await operator.press(f"/quarantine/{name}/replay", status=409)
+    assert "It stays in the quarantine: still refused: 403 signature" in page.text
+    assert len(await kept(redis, ports)) == 1
+    form = (await operator.page(f"/quarantine/{name}")).all("form")[1]
+    fields = {one.attributes["name"]: one.attributes["value"] for one in form.all("input")}
+    assert fields["trust"] == "yes"
+    await operator.press(f"/quarantine/{name}/replay", fields)
+    assert await redis.xlen(ports.keys.inbound(0)) == 1
+    assert (await ports.audit.read(limit=1))[0].what == f"refused webhook {name}, trusted"
+
+
+async def test_one_webhook_is_dropped_for_good(reader, scenes, redis, ports):
+    """By a program as by a person."""
+    name = await scenes.refused()
+    assert (await (await reader()).send(f"/quarantine/{name}/drop"))["text"] == "dropped"
+    assert await kept(redis, ports) == []
+    assert await redis.xlen(ports.keys.inbound(0)) == 0
+
+
+@pytest.mark.parametrize("name", ["1-1", "x", "0:1-1", "٣-1", "%2e%2e%2f"])
+async def test_a_webhook_that_is_gone_is_not_found(reader, name):
+    """It may have been displaced by newer ones."""
+    operator = await reader()
+    await operator.page(f"/quarantine/{name}", status=404)
+    await operator.press(f"/quarantine/{name}/replay", status=404)
+    await operator.press(f"/quarantine/{name}/drop", status=404)
+
+
+async def test_all_that_match_are_replayed_after_a_dry_run(reader, scenes, redis, ports):
+    """The dry run says how many would be accepted, and why others would not; those stay."""
+    for number in range(1, 31):
+        await scenes.refused(**webhook(number))
+    for number in range(31, 34):
+        await scenes.refused(**webhook(number, token=OTHER_TOKEN))
+    await scenes.refused(reason="unreadable", detail="other")
+    operator = await reader()
+    form = (await operator.page("/quarantine?reason=signature")).form(class_="bulk")
+    place = await operator.press("/quarantine", form, status=303)
+    dry = await finished(operator, place.rpartition("/")[2])
+    assert sorted(dry["counts"].values()) == [3, 30]
+    assert dry["counts"]["would be accepted"] == 30
+    assert len(await kept(redis, ports)) == 34
+    job = await operator.send("/quarantine", {"action": "replay", "dry_run": dry["id"]})
+    counts = (await finished(operator, job["id"]))["counts"]
+    assert counts["replay"] == 30
+    assert [name.startswith("still refused: 403 signature") for name in counts] == [False, True]
+    assert await redis.xlen(ports.keys.inbound(0)) == 30
+    assert len(await kept(redis, ports)) == 4
+
+
+async def test_all_that_match_are_dropped_after_a_dry_run(reader, scenes, redis, ports):
+    """And nothing else."""
+    await scenes.refused(reason="unreadable", detail="other", body=b"1")
+    await scenes.refused()
+    operator = await reader()
+    dry = await operator.send("/quarantine", {"action": "dry-run", "reason": "signature"})
+    await finished(operator, dry["id"])
+    job = await operator.send("/quarantine", {"action": "drop", "dry_run": dry["id"], "confirm": "yes"})
+    assert (await finished(operator, job["id"]))["counts"] == {"drop": 1}
+    assert [one.refused.reason for one in await kept(redis, ports)] == ["unreadable"]
+
+
+async def test_the_list_is_paged_and_filtered(reader, scenes):
+    """The cursor is an id; a filter is kept in the link to the next page."""
+    for number in range(5):
+        await scenes.refused(**webhook(number))
+    await scenes.refused(reason="account", detail="account AC is not configured")
+    operator = await reader()
+    page = await operator.page("/quarantine?reason=signature&limit=3")
+    assert len(page.rows()) == 3
+    following = await operator.page(page.links()["Next page"])
+    assert [row[2] for row in following.rows()] == ["403 signature"] * 2
+    assert "Next page" not in following.links()
+    assert len((await operator.json("/quarantine?reason=NOT+CONFIGURED"))["items"]) == 1
+
+
+async def test_webhooks_cannot_be_checked_without_the_settings_for_it(reader, scenes, ports, monkeypatch):
+    """The console then says which setting it lacks, and what is in the quarantine can be read."""
+    name = await scenes.refused(**webhook())
+    operator = await reader()
+    monkeypatch.setitem(ports.settings.__dict__, "public_base_url", None)
+    data = await operator.json(f"/quarantine/{name}")
+    assert data["replay"]["is_accepted"] is False
+    assert "PUBLIC_BASE_URL is not set for the console" in data["replay"]["text"]
+    page = await operator.press(f"/quarantine/{name}/replay", status=409)
+    assert "PUBLIC_BASE_URL is not set for the console" in page.text
+    assert "PUBLIC_BASE_URL" in (await operator.send("/quarantine", {"action": "dry-run"}, status=409))["error"]
