@@ -14,6 +14,7 @@ from router.console.operations.parts import (
     read_filters,
     read_limit,
     read_selection,
+    without_reason,
 )
 from router.console.pages import ConsoleError, Page, Redirect, Role, View
 from router.core.bulk import BulkProgress
@@ -46,7 +47,8 @@ async def list_page(request: ConsoleRequest) -> View:
     """Show the dead letters that match, oldest first."""
     query = request.query
     cursor, limit = _read_cursor(request), read_limit(query)
-    selection = read_selection(query, request.ports.clock())
+    unmasked = request.sees_unmasked
+    selection, shown = without_reason(read_selection(query, request.ports.clock()), unmasked=unmasked)
     redis, keys = request.ports.redis, request.ports.keys
     items: list[dict[str, Any]] = []
     looked_at, last, following = 0, "", None
@@ -58,7 +60,8 @@ async def list_page(request: ConsoleRequest) -> View:
         looked_at, last = looked_at + 1, letter.name
         view = LetterView(letter, read_facts(letter.fields))
         if selection.takes(letter.reason, view.facts, stream=letter.stream, group=letter.group):
-            items.append(view.to_json(unmasked=request.sees_unmasked))
+            item = view.to_json(unmasked=unmasked)
+            items += [item] if shown in item["reason"].casefold() else []
     extra = {"filters": read_filters(query), "total": await count_letters(redis, keys)}
     return View(page_of(items, following), extra=extra)
 

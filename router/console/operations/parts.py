@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from router.console.pages import ConsoleError, Parameter
@@ -61,6 +62,14 @@ def read_selection(given: Mapping[str, Any], now: int) -> Selection:
         since=read_time("since", words["since"], now) or 0,
         until=read_time("until", words["until"], now),
     )
+
+
+def without_reason(selection: Selection, *, unmasked: bool) -> tuple[Selection, str]:
+    """Return the selection, and the part of a reason that a row must show, for those who see reasons masked.
+
+    A reason may quote a number: what is masked must not be found out by trying parts of it.
+    """
+    return (selection, "") if unmasked else (replace(selection, reason=""), selection.reason.casefold())
 
 
 def read_filters(given: Mapping[str, Any]) -> dict[str, str]:

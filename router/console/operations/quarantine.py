@@ -13,6 +13,7 @@ from router.console.operations.parts import (
     read_filters,
     read_limit,
     read_selection,
+    without_reason,
 )
 from router.console.pages import ConsoleError, Page, Redirect, Role, View
 from router.core.bulk import BulkProgress
@@ -37,14 +38,16 @@ async def list_page(request: ConsoleRequest) -> View:
     cursor, limit = query.get("cursor", ""), read_limit(query)
     if cursor and not _NAME.fullmatch(cursor):
         raise ConsoleError(400, "cursor must be the `next` of a page before.")
-    selection = read_selection(query, ports.clock())
+    unmasked = request.sees_unmasked
+    selection, shown = without_reason(read_selection(query, ports.clock()), unmasked=unmasked)
     items: list[dict[str, Any]] = []
     following = None
     async for view in select_kept(ports.redis, ports.keys, selection, after=cursor, sealer=ports.settings.sealer):
         if len(items) == limit:
             following = items[-1]["id"]
             break
-        items.append(view.to_json(unmasked=request.sees_unmasked))
+        item = view.to_json(unmasked=unmasked)
+        items += [item] if shown in f"{item['reason']}: {item['detail']}".casefold() else []
     counts = await count_kept(ports.redis, ports.keys)
     extra = {"filters": read_filters(query), "reasons": {name: number for name, number in counts.items() if number}}
     return View(page_of(items, following), extra=extra)

@@ -30,11 +30,15 @@ _FIELDS: Final = ("kind", "stream", "q")
 
 @dataclass(frozen=True, slots=True)
 class TailFilter:
-    """What is shown: entries of a stream or type, and those that name `q` (an id, or a part of an address)."""
+    """What is shown: entries of a stream or type, and those that name `q`: an id, or an address.
+
+    A part of an address finds it only for those who see it: what is masked must not be found out by trying.
+    """
 
     kind: str = ""
     stream: str = ""
     q: str = ""
+    unmasked: bool = False
 
     def takes(self, row: Mapping[str, str], address: str) -> bool:
         """Return whether a row is wanted; `address` is the customer's, unmasked."""
@@ -42,8 +46,12 @@ class TailFilter:
         return (
             self.kind in row["kind"]
             and self.stream in row["stream"]
-            and (not self.q or self.q in known or (len(self.q) >= _SHORTEST and self.q in address))
+            and (not self.q or self.q in known or self._names(address))
         )
+
+    def _names(self, address: str) -> bool:
+        is_part = self.unmasked and len(self.q) >= _SHORTEST and self.q in address
+        return is_part or self.q == address
 
 
 #: Characters of the shortest part of an address that is looked for.
@@ -52,7 +60,7 @@ _SHORTEST: Final = 4
 
 async def show_tail(request: ConsoleRequest) -> View:
     """Show the newest entries that match, the newest first."""
-    wanted, limit = _read_filter(request.query), read_limit(request.query)
+    wanted, limit = _read_filter(request), read_limit(request.query)
     rows = await _read_newest(request, wanted, limit)
     query = {name: text for name in _FIELDS if (text := getattr(wanted, name))}
     return View(page_of(rows), extra={"filters": query})
@@ -60,7 +68,7 @@ async def show_tail(request: ConsoleRequest) -> View:
 
 async def follow(request: ConsoleRequest) -> Live:
     """Send each entry that arrives and matches."""
-    return Live(_arrivals(request, _read_filter(request.query)))
+    return Live(_arrivals(request, _read_filter(request)))
 
 
 async def _arrivals(request: ConsoleRequest, wanted: TailFilter) -> AsyncIterator[LiveEvent]:
@@ -78,8 +86,9 @@ async def _arrivals(request: ConsoleRequest, wanted: TailFilter) -> AsyncIterato
                 yield LiveEvent({"text": text}, "state", template="operations/tail_state.html")
 
 
-def _read_filter(query: Mapping[str, str]) -> TailFilter:
-    wanted = TailFilter(**{name: query.get(name, "").strip() for name in _FIELDS})
+def _read_filter(request: ConsoleRequest) -> TailFilter:
+    kind, stream, q = (request.query.get(name, "").strip() for name in _FIELDS)
+    wanted = TailFilter(kind, stream, q, unmasked=request.sees_unmasked)
     if wanted.q and not wanted.q.strip("*?%_ "):
         raise ConsoleError(400, "Name an id, or four characters of an address at least; there are no wildcards.")
     return wanted

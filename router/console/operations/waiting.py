@@ -13,6 +13,7 @@ from router.console.operations.parts import (
     read_limit,
     read_offset,
     read_selection,
+    without_reason,
 )
 from router.console.pages import Page, Role, View
 from router.operations.waiting import count_waiting, list_waiting
@@ -25,17 +26,21 @@ async def list_page(request: ConsoleRequest) -> View:
     """Show the events that wait and match; the cursor is the number of events before the page."""
     query, ports = request.query, request.ports
     offset, limit = read_offset(query), read_limit(query)
-    selection = read_selection(query, ports.clock())
+    unmasked = request.sees_unmasked
+    selection, shown = without_reason(read_selection(query, ports.clock()), unmasked=unmasked)
     items: list[dict[str, Any]] = []
     number, following = 0, None
     async for event in list_waiting(ports.redis, ports.keys, selection):
+        item = event.to_json(unmasked=unmasked)
+        if shown not in item["reason"].casefold():
+            continue
         number += 1
         if number <= offset:
             continue
         if len(items) == limit:
             following = str(offset + limit)
             break
-        items.append(event.to_json(unmasked=request.sees_unmasked))
+        items.append(item)
     reasons = Counter(item["reason"] for item in items)
     extra = {
         "filters": read_filters(query),

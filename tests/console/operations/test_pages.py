@@ -5,6 +5,7 @@ import pytest
 from router.console.operations import PAGES
 from router.console.roles import Role
 from tests.console.operations.scenes import HOSTILE
+from tests.support.accounts import CUSTOMER
 
 #: Pages of their own: those with ids in the path, and those that need a query.
 LISTS = [page.path for page in PAGES if page.method == "GET" and "{" not in page.path and "events" not in page.path]
@@ -150,3 +151,15 @@ async def test_a_page_says_that_redis_is_away(alone, own_server, path):
     await own_server.start()
     status, _, text = await alone.visitor.get(query)
     assert (status, "Redis does not answer" in text) in {(200, False), (404, False)}
+
+
+async def test_a_viewer_finds_out_no_number_by_trying_parts_of_a_reason(reader, scenes):
+    """A filter compares with what is shown: the masked reason."""
+    await scenes.letter(reason=f"ValueError: {CUSTOMER}")
+    await scenes.refused(detail=f"no account {CUSTOMER}")
+    for role, number in ((Role.VIEWER, 0), (Role.OPERATOR, 1)):
+        person = await reader(role)
+        for path in ("/dead-letters", "/quarantine"):
+            found = await person.json(f"{path}?reason={CUSTOMER[3:9]}")
+            assert len(found["items"]) == number, (role, path)
+            assert len((await person.json(f"{path}?reason=O"))["items"]) == 1
