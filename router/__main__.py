@@ -123,6 +123,7 @@ COMMANDS: Final[dict[str, Subcommand]] = {
         "show what became of a message, call, conversation, participant or customer, stage by stage",
         "router.commands.story:run_story",
         options.add_story_options,
+        finds_dev=True,
     ),
     "explain": Subcommand(
         "show who holds a conversation and each decision about it, and with --with what another file would decide",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import TYPE_CHECKING, Final
 
 from router.commands.connected import connected
 from router.core.errors import QueryError
-from router.core.stories import DAY
-from router.core.timestamps import to_microseconds, to_text
+from router.core.timestamps import MOMENTS, read_moment, to_text
 from router.operations.stories import StorySearch
 from router.process.terminal import CommandFailedError, complain, show, show_json
 
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 FOUND: Final = 0
 NOTHING: Final = 1
 COULD_NOT_LOOK: Final = 2
-_CLOCK: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 
 
 async def run_story(arguments: argparse.Namespace) -> int:
@@ -47,18 +44,11 @@ async def run_story(arguments: argparse.Namespace) -> int:
 
 
 def read_around(text: str, now: int) -> int:
-    """Return the time in `text` in µs: ISO 8601, or HH:MM in UTC, the latest that is not after `now`.
-
-    Raises ValueError.
-    """
-    match = _CLOCK.fullmatch(text.strip())
-    if match is None:
-        if (moment := to_microseconds(text)) is None:
-            raise ValueError(f"--around {text}: neither HH:MM (UTC) nor a time in ISO 8601")
-        return moment
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    moment = now - now % DAY + (hours * 3600 + minutes * 60 + seconds) * 1_000_000
-    return moment if moment <= now else moment - DAY
+    """Return the time in `text` in µs (core.timestamps.read_moment); raises ValueError."""
+    moment = read_moment(text, now)
+    if moment is None:
+        raise ValueError(f"--around {text}: write {MOMENTS}")
+    return moment
 
 
 def _as_text(story: Story) -> Iterator[str]:
