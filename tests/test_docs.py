@@ -62,7 +62,7 @@ PAGES = {
 README = PAGES["README.md"]
 VARIABLES = {variable_of(name): field for name, field in Settings.model_fields.items()}
 #: Variables that tools read beside the settings.
-OF_TOOLS = {"ROUTER_URL"}
+OF_TOOLS = {"ROUTER_URL", "ROUTER_CONSOLE_TOKEN"}
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
