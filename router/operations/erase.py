@@ -19,12 +19,15 @@ from router.core.errors import QueryError
 from router.core.formats import OtherFormatError
 from router.core.ledger.erasing import erase_from, participants_of
 from router.core.stored_fields import open_stored
+from router.core.stories import address_forms, digest_address, name_of_conversation
 from router.operations.erase_spool import erase_spool
+from router.streams.client.scripts import load_script
 from router.streams.store import erasing
 from router.streams.store.dead_letters import drop, list_letters
 from router.streams.store.inspect import consumed_streams, list_groups
 from router.streams.store.ledgers import Store
 from router.streams.store.quarantine import list_kept, remove
+from router.streams.store.stories import StoryReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,6 +168,7 @@ class Erasure:
                 await erasing.forget_call(self._redis, name)
             self._count("calls", 1, 1)
         await self._erase_desk(ledgers)
+        await self._erase_stories()
         spool = erase_spool(self._settings, self._customer, is_dry_run=self._is_dry)
         self._count("spool", spool.found, spool.erased)
         for note in spool.notes:
@@ -272,6 +276,23 @@ class Erasure:
         ]
         there = sum([await self._redis.exists(name) for name in names])
         self._count("last agents", there, 0 if self._is_dry else await erasing.delete_keys(self._redis, names))
+
+    async def _erase_stories(self) -> None:
+        """Erase the stories of the customer's conversations and events, and what leads from the address to others."""
+        now: Any = await load_script("time").run(self._redis, [self._keys.inbound(0)], [])
+        digests = [digest_address(secret, word) for secret in self._settings.story_secrets for word in self._forms]
+        lists, pointers = await StoryReader(self._redis, self._keys, life=self._settings.story_ttl).erase(
+            now=now,
+            lists=[name_of_conversation(*conversation) for conversation in sorted(self._customer.conversations)],
+            digests=digests,
+            is_dry_run=self._is_dry,
+        )
+        self._count("stories", lists, lists)
+        self._count("pointers to stories", pointers, pointers)
+
+    @property
+    def _forms(self) -> list[str]:
+        return list(dict.fromkeys(form for word in self._customer.words for form in address_forms(word)))
 
 
 def _document_id(fields: dict[bytes, bytes]) -> str:

@@ -13,6 +13,8 @@ import pytest
 
 from router.core.aes_gcm import make_sealer
 from router.core.sealing import NO_KEYS
+from router.operations.stories import StorySearch
+from router.settings.load import load
 from tests.deployments.town import WORDS, be_refused, hand_over, open_town, say_it_all, settings_of
 from tests.harness.dev import running_dev
 from tests.support.contents import read_all
@@ -78,7 +80,9 @@ async def erase(dev, settings, sealer):
         assert (status, report["dry_run"], report["done"]) == (0, True, True)
         assert places <= await where_it_is(town)
         shown = {row["where"]: row["found"] for row in report["places"] if row["found"]}
-        assert {"inbound", "participants:ai-agent", "ledgers", "routes", "dead-letters", "quarantine"} <= shown.keys()
+        wanted = {"inbound", "participants:ai-agent", "ledgers", "routes", "dead-letters", "quarantine", "stories"}
+        assert wanted <= shown.keys()
+        assert (await search(town, settings)).found
 
         status, report = await eraser(CUSTOMER, "--yes")
         assert (status, report["done"]) == (0, True)
@@ -87,7 +91,14 @@ async def erase(dev, settings, sealer):
         status, report = await eraser(CUSTOMER, "--yes")
         assert (status, report["found"], report["done"]) == (0, 0, True)
 
+        assert not (await search(town, settings)).found
         await come_back(town)
+
+
+async def search(town, settings):
+    """Search the customer's story as `story` does."""
+    names = {name: text for name, text in town.dev.items() if name != "ROUTER_CONFIG_DIR"}
+    return await StorySearch(town.redis, load(environment=names | settings)).find(CUSTOMER)
 
 
 async def where_it_is(town):

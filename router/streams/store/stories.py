@@ -278,6 +278,23 @@ class StoryReader:
             found += [_read(partition, lines) for _, _, lines in answer]
         return found
 
+    async def erase(
+        self, *, now: int, lists: Iterable[str], digests: Iterable[str], is_dry_run: bool
+    ) -> tuple[int, int]:
+        """Erase lists by their names, those of events to which digests of an address lead, and these pointers.
+
+        Returns the numbers of lists and of pointers; `now` in µs. Raises RedisError.
+        """
+        today, kept = now // DAY, self._life // DAY_SECONDS + 1
+        days = list(range(today, today - kept - 1, -1))
+        args = [int(is_dry_run), len(days), *days, *(f"i{one}" for one in digests), *(f"l{name}" for name in lists)]
+        prefixes = [*map(self._keys.stories, range(self._keys.partitions)), self._keys.refusals(0)]
+        answers = await run_all(self._redis, load_script("stories_erase"), [([one], args) for one in prefixes])
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return sum(answer[0] for answer in answers), sum(answer[1] for answer in answers)
+
 
 def _read(partition: int, lines: Sequence[bytes]) -> FoundList:
     try:
