@@ -42,7 +42,17 @@ def find_problems(status: Status) -> tuple[Problem, ...]:
     return tuple(sorted(found, key=lambda problem: -list(Level).index(problem.level)))
 
 
+def _no_writes(status: Status) -> Iterator[Problem]:
+    if status.refusals:
+        partitions = ", ".join(map(str, status.refusals))
+        text = f"Redis takes no writes to partition {partitions}: {next(iter(status.refusals.values()))}"
+        action = "receivers keep webhooks in their spools; give Redis memory or disk, or repair its failover"
+        yield Problem(Level.DOWN, text, action, "redis-does-not-answer")
+
+
 def _no_receiver(status: Status) -> Iterator[Problem]:
+    if status.refusals:
+        return  # nobody can announce themselves
     if not any(one.kind == "web" and one.is_alive for one in status.processes):
         yield Problem(
             Level.DOWN,
@@ -54,6 +64,8 @@ def _no_receiver(status: Status) -> Iterator[Problem]:
 
 def _nobody_reads(status: Status) -> Iterator[Problem]:
     """Find groups whose processes do not run; one problem for each group over all partitions."""
+    if status.refusals:
+        return  # heartbeats cannot be renewed
     groups: dict[str, list[GroupReport]] = {}
     for stream in status.streams:
         for group in stream.groups:
@@ -123,7 +135,7 @@ def _refused(status: Status) -> Iterator[Problem]:
 
 def _deaths(status: Status) -> Iterator[Problem]:
     for one in status.processes:
-        if not one.is_alive and status.at - one.seen_at < RECENT:
+        if not status.refusals and not one.is_alive and status.at - one.seen_at < RECENT:
             text = f"the process {one.name} died {_age(status, one.seen_at)} ago without ending in order"
             action = "its platform restarts it, and others take over its events; its log may say why"
             yield Problem(Level.DEGRADED, text, action, "a-process-is-not-running")
@@ -153,6 +165,7 @@ def _groups(status: Status) -> Iterator[tuple[StreamReport, GroupReport]]:
 
 
 RULES: Final[tuple[Callable[[Status], Iterator[Problem]], ...]] = (
+    _no_writes,
     _no_receiver,
     _nobody_reads,
     _spool,

@@ -14,6 +14,7 @@ from router.operations.status_values import Level, SpoolReport, Status
 from router.operations.streams import read_streams
 from router.operations.team import QueueReport, read_team
 from router.streams.client.clock import RedisClock
+from router.streams.store.inspect import find_refusals
 from router.streams.store.quarantine import list_newest
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ async def read_status(redis: Redis, settings: Settings) -> Status:
         oldest=min((group.oldest for group in groups if group.oldest is not None), default=None),
         dead_letters=await count_letters(redis, settings.keys),
         quarantine=await count_kept(redis, settings.keys),
+        refusals=await find_refusals(redis, settings.keys),
         refused_lately=await _count_refused(redis, settings, now),
         queues=await _read_queues(redis, settings, now),
     )

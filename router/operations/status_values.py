@@ -55,8 +55,8 @@ class SpoolReport:
 class Status:
     """The state of a deployment at a time (µs). `oldest` is the time of the oldest event that is not finished.
 
-    `refused_lately`: webhooks of our own accounts that were refused within an hour; `queues` of the people, if there is
-    a roster.
+    `refusals`: the error with which Redis refuses writes, by partition. `refused_lately`: webhooks of our own accounts
+    that were refused within an hour; `queues` of the people, if there is a roster.
     """
 
     at: int
@@ -69,6 +69,7 @@ class Status:
     oldest: int | None = None
     dead_letters: int = 0
     quarantine: Mapping[str, int] = field(default_factory=dict)
+    refusals: Mapping[int, str] = field(default_factory=dict)
     refused_lately: int = 0
     queues: tuple[QueueReport, ...] = ()
 
@@ -91,6 +92,7 @@ class Status:
             "oldest": None if self.oldest is None else to_text(self.oldest),
             "dead_letters": self.dead_letters,
             "quarantine": dict(self.quarantine),
+            "refusals": {str(partition): error for partition, error in self.refusals.items()},
             "refused_lately": self.refused_lately,
             "queues": [queue.to_json() for queue in self.queues],
         }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from router.__main__ import main
 from tests.harness.commands import run_command
 from tests.operations.conftest import Deployment, settings  # noqa: F401 - a fixture
 from tests.support.source import SHIPPED
@@ -70,11 +69,10 @@ async def test_a_real_deployment_is_ok(dev, run):
         assert f" 1 {kind}, " in output
 
 
-def test_without_redis_the_json_is_down_too(environment, monkeypatch, capsys):
+@pytest.mark.processes
+async def test_without_redis_the_json_is_down_too():
     """The line is on standard error, the object on standard output."""
-    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
-    assert main(["status", "--json"]) == 2
-    shown = capsys.readouterr()
-    assert orjson.loads(shown.out)["level"] == "down"
-    (line,) = shown.err.splitlines()
+    code, output = await status("redis://127.0.0.1:1/0", "--json")
+    shown, line = sorted(output.splitlines(), key=lambda text: text[0] != "{")
+    assert (code, orjson.loads(shown)["level"]) == (2, "down")
     assert line.startswith("down: no response from Redis")

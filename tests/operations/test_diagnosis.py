@@ -54,6 +54,11 @@ def test_nothing_is_wrong():
 
 
 CASES = {
+    "no writes": (
+        replace(WELL, processes=(), streams=(), refusals={0: "OutOfMemoryError: no", 3: "OutOfMemoryError: no"}),
+        Level.DOWN,
+        "Redis takes no writes to partition 0, 3: OutOfMemoryError: no",
+    ),
     "no receiver": (replace(WELL, processes=()), Level.DOWN, "no receiver is running"),
     "a dead receiver": (
         replace(WELL, processes=(process("web", is_alive=False, seen_at=NOW - 2 * RECENT),)),

@@ -10,9 +10,13 @@ import pytest
 from router.core.refused import Bounds
 from router.operations.status import read_status
 from router.operations.status_values import Level
+from router.settings.load import load
+from router.streams.client.connection import connect
 from router.streams.store.announcements import announce
 from router.streams.store.quarantine import keep
 from tests.core.test_refused import REFUSED
+from tests.operations.conftest import Deployment
+from tests.support.accounts import ACCOUNT
 
 pytestmark = pytest.mark.real
 BOUNDS = Bounds(entries=100, size=100_000, ttl=3600)
@@ -76,3 +80,24 @@ async def test_a_machine_without_a_roster_has_no_queues(redis, settings, tmp_pat
     """Only workers need the files of people."""
     elsewhere = settings.model_copy(update={"config_dir": tmp_path})
     assert (await read_status(redis, elsewhere)).queues == ()
+
+
+async def test_a_redis_without_memory(own_server, tmp_path):
+    """It refuses writes, and processes that are alive stay so: renewing a record needs no memory."""
+    environment = {"REDIS_URL": own_server.url, "TWILIO_ACCOUNT_SID": ACCOUNT}
+    async with connect(own_server.url) as redis:
+        settings = load(environment=environment)
+        deployment = Deployment(redis, settings)
+        await deployment.run("web", "worker", "ai-agent", "human-agent")
+        (life,) = [await redis.pttl(settings.keys.process("web@host-1-a"))]
+        await redis.config_set("maxmemory", "1")
+        await redis.pexpire(settings.keys.process("web@host-1-a"), life // 2)
+        await announce(redis, settings.keys, "web@host-1-a", b"{}")
+        status = await read_status(redis, settings)
+        assert await redis.pttl(settings.keys.process("web@host-1-a")) > life // 2
+    (problem,) = status.problems
+    assert (status.level, problem.text.startswith("Redis takes no writes to partition 0: OutOfMemoryError")) == (
+        Level.DOWN,
+        True,
+    )
+    assert all(process.is_alive for process in status.processes)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import ResponseError
 
 from router.core.keys import OWN_GROUPS, Keys, Target
+from router.logs import describe_fully
 from router.metrics import forget_gauges, gauge
-from router.streams.client.connection import load_script
+from router.streams.client.connection import load_script, run_all
 from router.streams.store import parking, quarantine
 
 if TYPE_CHECKING:
@@ -231,6 +232,15 @@ async def last_delivered(redis: Redis, stream: str, group: str) -> str:
     except ResponseError:
         rows = []
     return next((row["last-delivered-id"].decode() for row in rows if row["name"] == group.encode()), "0-0")
+
+
+async def find_refusals(redis: Redis, keys: Keys) -> dict[int, str]:
+    """Return the error with which Redis refuses writes to a partition, by partition; empty if it takes all."""
+    partitions = range(keys.partitions)
+    calls = [([keys.fence(one), keys.probe(one)], [keys.partitions]) for one in partitions]
+    results = await run_all(redis, load_script("can_append"), calls)
+    found = zip(partitions, results, strict=True)
+    return {number: describe_fully(result) for number, result in found if isinstance(result, Exception)}
 
 
 async def list_groups(redis: Redis, stream: str) -> list[str]:
