@@ -27,7 +27,7 @@ async def check_input(page: Page, request: ConsoleRequest) -> None:
     """Raise ConsoleError (400) unless the parameters and the body are of the form that the page declares."""
     is_strict = wants_json(request.raw)
     problems = [problem for one in page.query if (problem := _problem_of(one, request.query, is_strict=is_strict))]
-    if page.body is not None:
+    if page.body is not None and not page.checks_body:
         problems += _problems_of_body(page.body, await request.form())
     if problems:
         raise ConsoleError(400, "; ".join(problems) + ".")

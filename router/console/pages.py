@@ -98,8 +98,9 @@ class Page:
     `role` None: everybody who is signed in; with `is_public`: everybody. `navigation` is its label in the navigation,
     empty if it is not there. `query`, `body` and `answer` describe it in the OpenAPI document; `body` is the model of
     the form or JSON object that a POST takes, `answer` that of its data. Parameters and bodies are checked against them
-    before the handler runs (router.console.checking). A page that answers Live `is_live`. `other_statuses`: those with
-    which it gives the same data as with 200, such as 404 for a search that has found nothing.
+    before the handler runs (router.console.checking), unless the handler checks the body itself (`checks_body`), for
+    example to give back what somebody wrote. A page that answers Live `is_live`. `other_statuses`: those with which it
+    gives the same data as with 200, such as 404 for a search that has found nothing.
     """
 
     method: str
@@ -115,6 +116,7 @@ class Page:
     is_public: bool = False
     is_live: bool = False
     other_statuses: tuple[int, ...] = ()
+    checks_body: bool = False
 
     def allows(self, role: Role) -> bool:
         """Whether somebody with this role may open the page."""

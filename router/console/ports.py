@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from router.console.desk.room import DeskRoom
     from router.console.hub import Hub
     from router.console.job_runner import JobRunner
     from router.console.samples import StreamSamples
@@ -31,6 +32,7 @@ class ConsolePorts:
     hub: Hub
     jobs: JobRunner
     samples: StreamSamples
+    desk: DeskRoom
     audit: AuditLog
     sign_ins: SignIns
     users: UsersFile

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from router.console.app import make_app
+from router.console.desk.room import DeskRoom
 from router.console.hub import Hub, running
 from router.console.job_runner import JobRunner
 from router.console.ports import ConsolePorts
@@ -22,6 +23,7 @@ from router.process.announce import Announcer
 from router.process.apis import close_clients, make_apis
 from router.process.loop import Stop, fail
 from router.process.metrics_port import metrics_port
+from router.settings.team_file import load_team
 from router.streams.client.connection import Redis, RedisError, connect
 from router.streams.store.audit import AuditLog
 from router.streams.store.jobs import JobStore
@@ -69,6 +71,7 @@ async def _serve_once(settings: Settings, stop: Stop) -> int | None:
             stack.push_async_callback(end, asyncio.create_task(announcer.run(), name="announce"))
             await stack.enter_async_context(sampling(ports.samples))
             stack.push_async_callback(ports.jobs.close)
+            await stack.enter_async_context(ports.desk.running())
             runner = web.AppRunner(make_app(ports), access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
@@ -82,14 +85,16 @@ async def _serve_once(settings: Settings, stop: Stop) -> int | None:
 
 
 def make_ports(settings: Settings, redis: Redis, apis: Apis) -> ConsolePorts:
-    """Return the ports of a console; the hub and the samples are to be run, the jobs to be closed."""
-    keys, audit = settings.keys, AuditLog(redis, settings.keys)
+    """Return the ports of a console: hub, desk, samples to be run, jobs to be closed. Raises SettingsError."""
+    keys, audit, hub = settings.keys, AuditLog(redis, settings.keys), Hub(redis, settings.keys, settings.sealer)
+    team = load_team(settings.config_dir)
     return ConsolePorts(
         redis=redis,
         settings=settings,
         keys=keys,
         apis=apis,
-        hub=Hub(redis, keys, settings.sealer),
+        hub=hub,
+        desk=DeskRoom(redis, settings, hub=hub, apis=apis, team=team),
         jobs=JobRunner(JobStore(redis, keys), audit, clock=_now),
         samples=StreamSamples(redis, keys, clock=_now),
         audit=audit,

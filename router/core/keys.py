@@ -279,6 +279,14 @@ class Keys:
         """Begin the same keys of what was refused at the door."""
         return self._key(partition, "refusals", "")
 
+    def away(self, identity: str) -> str:
+        """String: this person has said on the page that they are away; expires a month after that."""
+        return self._key(0, "away", identity)
+
+    def read_marks(self, identity: str) -> str:
+        """Sorted set: the conversations that this person has read on the page, by when (µs); bounded, expires."""
+        return self._key(0, "read-marks", identity)
+
     def quarantine(self) -> str:
         """Stream: webhooks that the receiver refused; expires after the last one, like the keys below."""
         return f"{self.namespace}:quarantine"

@@ -79,14 +79,20 @@ async def read_decisions(
     roster.toml or routing.toml has mistakes.
     """
     store = Store(redis, settings.keys, marker_ttl=settings.marker_ttl, sealer=settings.sealer)
-    ledger = await _find_at_once(redis, store, settings, name) or await _search(redis, store, settings, name, on_page)
+    ledger = await find_ledger(redis, store, settings, name) or await _search(redis, store, settings, name, on_page)
     if ledger is None:
         return None
+    journal, unreadable = await read_journal(redis, settings, ledger)
+    waiting = await read_waiting(redis, settings, holding_of(ledger))
+    return Decisions(ledger, journal, waiting, unreadable)
+
+
+async def read_journal(redis: Redis, settings: Settings, ledger: Ledger) -> tuple[tuple[JournalLine, ...], int]:
+    """Return the decisions about a conversation, oldest first, and how many lines cannot be read."""
     texts: Any = await redis.lrange(settings.keys.journal(ledger.account_id, ledger.conversation_id), 0, -1)
     lines = [_read(text) for text in texts]
     journal = tuple(line for line in lines if line is not None)
-    waiting = await read_waiting(redis, settings, holding_of(ledger))
-    return Decisions(ledger, journal, waiting, len(lines) - len(journal))
+    return journal, len(lines) - len(journal)
 
 
 def _read(text: bytes) -> JournalLine | None:
@@ -96,7 +102,8 @@ def _read(text: bytes) -> JournalLine | None:
         return None
 
 
-async def _find_at_once(redis: Redis, store: Store, settings: Settings, name: str) -> Ledger | None:
+async def find_ledger(redis: Redis, store: Store, settings: Settings, name: str) -> Ledger | None:
+    """Return the ledger of a conversation of a configured account by its id, None if there is none."""
     for account in settings.accounts:
         if await redis.exists(settings.keys.conversation(account.sid, name)):
             return await store.read_whole(account.sid, name)

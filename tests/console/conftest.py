@@ -58,7 +58,7 @@ async def ports(redis, redis_url, users_file, clock, changes):
 @pytest.fixture
 async def console(ports):
     """The URL of a console with all its pages."""
-    async with running(ports.hub), serving(make_app(ports)) as url:
+    async with running(ports.hub), ports.desk.running(), serving(make_app(ports)) as url:
         yield url
 
 

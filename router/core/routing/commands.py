@@ -148,6 +148,14 @@ COMMANDS: Final[dict[str, type[CommandData]]] = {
 DataT = TypeVar("DataT", bound=CommandData)
 
 
+class CommandError(UnusableError):
+    """A command with several mistakes; `problems` lists them, and the text has all of them after `begin`."""
+
+    def __init__(self, begin: str, problems: tuple[str, ...]) -> None:
+        super().__init__(f"{begin}{'; '.join(problems)}")
+        self.problems = problems
+
+
 @value
 class Command:
     """A command that was read: `raw` is its data as it came, for the answer to a refused one.
@@ -223,12 +231,23 @@ def _read(text: bytes, given_kind: str, given_id: str) -> Command:
     if named is not None and named not in {kind, PREFIX + kind}:
         raise UnusableError(f"the entry's type is '{kind}' and its CloudEvent's '{masked_key(str(named)[:80])}'")
     command_id = given_id or document.get("id")
-    if not isinstance(command_id, str) or not 0 < len(command_id) <= _MAX_ID:
-        raise UnusableError(f"a command needs an id of 1 to {_MAX_ID} characters")
     raw = document["data"]
     if is_deeper(raw, MAX_DEPTH + 1):  # the answer to a refused command has all of it
         raise UnusableError(f"{kind}: data is nested deeper than {MAX_DEPTH + 1} levels")
+    if not isinstance(command_id, str) or not 0 < len(command_id) <= _MAX_ID:
+        wrong = f"a command needs an id of 1 to {_MAX_ID} characters"
+        raise CommandError("", (wrong, *_problems_of(kind, raw)))
     return Command(kind, command_id, check_data(kind, raw), raw, document.get(SEALED))
+
+
+def _problems_of(kind: str, raw: Mapping[str, Any]) -> tuple[str, ...]:
+    try:
+        check_data(kind, raw)
+    except CommandError as error:
+        return error.problems
+    except UnusableError as error:
+        return (str(error),)
+    return ()
 
 
 def check_data(kind: str, raw: Mapping[str, Any]) -> CommandData:
@@ -237,7 +256,7 @@ def check_data(kind: str, raw: Mapping[str, Any]) -> CommandData:
     try:
         data = COMMANDS[kind].model_validate(raw)
     except ValidationError as error:
-        raise UnusableError(f"{kind}: {_describe(error)}") from error
+        raise CommandError(f"{kind}: ", _describe(error)) from error
     if isinstance(data, RequestHandoff) and data.context is not None:
         size = measure_context(data.context)
         if size is None:
@@ -256,9 +275,9 @@ def _text(fields: Mapping[bytes, bytes], name: bytes) -> str:
     return fields.get(name, b"").decode("utf-8", "replace")
 
 
-def _describe(error: ValidationError) -> str:
+def _describe(error: ValidationError) -> tuple[str, ...]:
     """Describe the fault of each field, without the values, which may be a customer's."""
-    return "; ".join(
+    return tuple(
         f"{'.'.join(map(str, one['loc'])) or 'data'}: {one['msg']}"
         for one in error.errors(include_url=False, include_input=False)
     )

@@ -154,6 +154,11 @@ class Desk:
             [_read_need(name.decode(), orjson.loads(text)) for name, text in _pairs(needs)],
         )
 
+    async def find(self, identity: str) -> DeskAgent | None:
+        """Return one agent, for people; None if the desk does not know them."""
+        text: Any = await self._redis.hget(self._keys.desk("agents"), identity)
+        return _read_card(identity, orjson.loads(text)) if text is not None else None
+
     async def _run(self, operation: str, *args: Any) -> Any:
         keys = [self._keys.desk(), self._keys.fence(0)]
         return await load_script("desk").run(

@@ -1,0 +1,243 @@
+"""News for the desk: what the entries of the participants streams mean for the pages of which people.
+
+All pages share one subscription to the console's hub. A page has a `Bell`, which collects the names of what has changed
+for it; so a page that is slow, or a burst of messages, costs one update. Which person has a conversation is known from
+the pages that were shown and from `holder.changed`. An entry that is not one of ours changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from router.console.hub import Arrival, StreamKind
+from router.core.entries import CommunicationData, OfferMadeData
+from router.core.keys import Target
+from router.core.ledger.transcript import PublishedMessage, message_of
+from router.core.routing.command_answers import answer_of
+from router.core.stored_fields import open_stored
+from router.logs import describe, log
+from router.streams.client.connection import RedisError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from router.console.desk.sending import CommandSender
+    from router.console.hub import Hub, News
+    from router.core.keys import Keys
+    from router.core.routing.command_answers import CommandAnswer
+    from router.core.sealing import Sealer
+    from router.streams.client.connection import Redis
+
+#: What a page can be told: the lists of the desk, the transcript, a new offer, a late answer, the connection to Redis.
+LISTS: Final = "lists"
+TRANSCRIPT: Final = "transcript"
+OFFER: Final = "offer"
+ANSWER: Final = "answer"
+CONNECTION: Final = "connection"
+#: Conversations of which the latest messages are remembered, and messages of each.
+MAX_CONVERSATIONS: Final = 1_000
+MAX_MESSAGES: Final = 30
+#: Characters of a name that are shown.
+MAX_NAME: Final = 100
+#: Conversations of which the person is remembered who has them.
+MAX_HOLDERS: Final = 20_000
+#: Entries of each partition that are read again at the start.
+_READ_AGAIN: Final = 300
+#: Seconds between two attempts to do that.
+_AGAIN: Final = 1.0
+
+#: A conversation: its account and its id.
+Conversation = tuple[str, str]
+
+
+@dataclass(slots=True)
+class RecentMessages:
+    """The customer's name and latest messages in a conversation, each with when its entry was written (µs)."""
+
+    name: str = ""
+    messages: deque[tuple[int, PublishedMessage]] = field(default_factory=lambda: deque(maxlen=MAX_MESSAGES))
+
+    @property
+    def latest(self) -> int:
+        """When the last message came (µs since 1970), 0 without any."""
+        return self.messages[-1][0] if self.messages else 0
+
+    def count_after(self, mark: int) -> int:
+        """Return how many messages came after `mark` (µs)."""
+        return sum(at > mark for at, _ in self.messages)
+
+
+class Bell:
+    """What has changed for one connected page of a person; `conversation` is the one that it shows."""
+
+    def __init__(self, identity: str, conversation: Conversation | None) -> None:
+        self.identity = identity
+        self.conversation = conversation
+        self.late: list[dict[str, Any]] = []
+        self._names: set[str] = set()
+        self._rung = asyncio.Event()
+
+    def ring(self, *names: str) -> None:
+        """Note that something has changed; never waits."""
+        self._names.update(names)
+        self._rung.set()
+
+    async def wait(self) -> set[str]:
+        """Wait until something has changed, and return the names of it."""
+        await self._rung.wait()
+        self._rung.clear()
+        names, self._names = self._names, set()
+        return names
+
+
+class DeskNews:
+    """The news for the pages of one console."""
+
+    def __init__(self, hub: Hub, redis: Redis, keys: Keys, sender: CommandSender, sealer: Sealer) -> None:
+        self._hub = hub
+        self._redis = redis
+        self._keys = keys
+        self._sender = sender
+        self._sealer = sealer
+        sender.on_late = self._tell_late
+        self._bells: set[Bell] = set()
+        self._holders: OrderedDict[Conversation, str] = OrderedDict()
+        self._recent: OrderedDict[Conversation, RecentMessages] = OrderedDict()
+        self._changes: OrderedDict[Conversation, int] = OrderedDict()
+
+    @contextmanager
+    def listen(self, identity: str, conversation: Conversation | None = None) -> Iterator[Bell]:
+        """Have a bell rung for a page while the block runs."""
+        bell = Bell(identity, conversation)
+        self._bells.add(bell)
+        try:
+            yield bell
+        finally:
+            self._bells.discard(bell)
+
+    def recent(self, conversation: Conversation) -> RecentMessages:
+        """Return the latest messages of a conversation, as far as this console knows them."""
+        return self._recent.get(conversation) or RecentMessages()
+
+    def changes_of(self, conversation: Conversation) -> int:
+        """Return a number that rises with each entry about a conversation."""
+        return self._changes.get(conversation, 0)
+
+    def note_holder(self, conversation: Conversation, identity: str | None) -> None:
+        """Note which person has a conversation; None: no person of the roster."""
+        self._holders.pop(conversation, None)
+        if identity is not None:
+            self._holders[conversation] = identity
+            if len(self._holders) > MAX_HOLDERS:
+                self._holders.popitem(last=False)
+
+    def ring_person(self, identity: str, *names: str) -> None:
+        """Tell all pages of a person."""
+        for bell in self._bells:
+            if bell.identity == identity:
+                bell.ring(*names)
+
+    def ring_conversation(self, conversation: Conversation, *names: str) -> None:
+        """Tell all pages that show a conversation."""
+        for bell in self._bells:
+            if bell.conversation == conversation:
+                bell.ring(*names)
+
+    def _tell_late(self, identity: str, kind: str, answer: CommandAnswer) -> None:
+        """Tell the pages of a person the answer to a command that was not answered in time."""
+        for bell in self._bells:
+            if bell.identity == identity:
+                bell.late.append({"kind": kind, "answer": answer.to_json()})
+                bell.ring(ANSWER)
+
+    async def run(self) -> None:
+        """Take the news until canceled."""
+        async with self._hub.subscribe(lambda one: one.kind is StreamKind.PARTICIPANTS) as news:
+            await self._read_again()
+            async for one in news:
+                self.take(one)
+
+    def take(self, news: News) -> None:
+        """Take one piece of news, which may be anything."""
+        if isinstance(news, Arrival):
+            self._take_entry(news)
+            return
+        for bell in self._bells:  # entries were missed, or Redis is away or back
+            bell.ring(CONNECTION, *((LISTS, TRANSCRIPT) if self._hub.is_up else ()))
+
+    def _take_entry(self, arrival: Arrival) -> None:
+        try:
+            document = orjson.loads(arrival.fields.get(b"event", b""))
+            data = document["data"]
+            conversation = (str(data["account_id"]), str(data["conversation"]["id"]))
+            self._note(arrival.entry_id, document, conversation)
+            people = _people_of(document)
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return  # not an entry of ours: the operations pages show it
+        if (answered := answer_of(document)) is not None:
+            self._sender.take(*answered)
+        self._changes[conversation] = self._changes.get(conversation, 0) + 1
+        self._changes.move_to_end(conversation)
+        if len(self._changes) > MAX_HOLDERS:
+            self._changes.popitem(last=False)
+        self.ring_conversation(conversation, TRANSCRIPT, LISTS)
+        holder = self._holders.get(conversation)
+        for identity in people | ({holder} if holder is not None else set()):
+            self.ring_person(identity, LISTS)
+        if document.get("type") == OfferMadeData.type:
+            self.ring_person(data["agent"]["identity"], OFFER)
+
+    def _note(self, entry_id: str, document: dict[str, Any], conversation: Conversation) -> None:
+        """Note what an entry says of its conversation: a message, a name, a new holder."""
+        data, kind = document["data"], document["type"]
+        if kind == "holder.changed":
+            to = data["to"]
+            self.note_holder(conversation, to["agent"] if to["target"] == Target.HUMAN_AGENT else None)
+        message = message_of(document) if kind == CommunicationData.type else None
+        name = data.get("profile_name") or (data.get("participant") or {}).get("name")
+        if message is None and not name:
+            return
+        recent = self._recent.setdefault(conversation, RecentMessages())
+        self._recent.move_to_end(conversation)
+        if isinstance(name, str):
+            recent.name = name[:MAX_NAME]
+        if message is not None and all(known.id != message.id for _, known in recent.messages):
+            recent.messages.append((int(entry_id.partition("-")[0]) * 1000, message))
+        if len(self._recent) > MAX_CONVERSATIONS:
+            self._recent.popitem(last=False)
+
+    async def _read_again(self) -> None:
+        """Read the latest messages, from before this console was started."""
+        while True:
+            try:
+                pipeline = self._redis.pipeline(transaction=False)
+                for partition in range(self._keys.partitions):
+                    pipeline.xrevrange(self._keys.participants(partition, Target.HUMAN_AGENT), count=_READ_AGAIN)
+                found: list[Any] = await pipeline.execute()
+                break
+            except (RedisError, OSError) as error:
+                log("console.waiting", level="warning", reason=describe(error))
+                await asyncio.sleep(_AGAIN)
+        for rows in found:
+            for entry_id, fields in reversed(rows):
+                opened, _ = open_stored(fields, self._sealer)
+                self._take_entry(Arrival(StreamKind.PARTICIPANTS, "", entry_id.decode(), opened))
+
+
+def _people_of(document: dict[str, Any]) -> set[str]:
+    """Return the people of the roster whom an entry names."""
+    data = document["data"]
+    ends = [data.get("from"), data.get("to"), data.get("agent"), data.get("request"), data.get("command")]
+    names: set[Any] = set()
+    for end in filter(None, ends):
+        names |= {end.get("agent"), end.get("identity"), end.get("asked_by")}
+        inner = end.get("data")
+        if isinstance(inner, dict):
+            names.add(inner.get("agent"))
+    return {one for one in names if isinstance(one, str)}

@@ -1,0 +1,244 @@
+"""Pages for people who answer customers: the desk with offers and conversations, one conversation, and their news.
+
+Everybody sees their own offers and conversations. A conversation can be opened by whoever has it, is asked about it, or
+has had it, and by operators. What is done there is in router.console.desk.actions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from router.console.desk.models import DeskAnswer, OpenConversationAnswer
+from router.console.desk.news import ANSWER, CONNECTION, LISTS, OFFER, TRANSCRIPT
+from router.console.desk.transcripts import FRESH
+from router.console.identity import Way
+from router.console.pages import ConsoleError, Live, LiveEvent, Page, Parameter, Role, View
+from router.core.formats import OtherFormatError
+from router.streams.client.connection import RedisError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from router.console.desk.news import Bell, Conversation
+    from router.console.desk.reading import OpenedConversation
+    from router.console.desk.room import DeskRoom
+    from router.console.request import ConsoleRequest
+
+DESK: Final = "desk.html"
+CONVERSATION: Final = "desk-conversation.html"
+#: Seconds between two updates of one page, however much happens.
+PAUSE: Final = 0.3
+#: Seconds after a change until the transcript is read once more: a text of ours has no entry that tells of it.
+_AGAIN: Final = FRESH + 0.5
+#: What is said on the desk after an action.
+DONE: Final[dict[str, str]] = {
+    "offer.decline": "Declined. The next person is asked.",
+    "conversation.release": "Given back to the AI agent.",
+    "conversation.transfer": "Others are asked. You keep the conversation until somebody accepts.",
+    "conversation.finish": "The conversation was closed.",
+}
+
+
+def make_form_id() -> str:
+    """Return the hidden id of a new form."""
+    return secrets.token_hex(16)
+
+
+def done(text: str) -> dict[str, str]:
+    """Return a notice that something was done."""
+    return {"kind": "done", "text": text}
+
+
+def problem(text: str) -> dict[str, str]:
+    """Return a notice that something could not be done."""
+    return {"kind": "problem", "text": text}
+
+
+async def read_desk(request: ConsoleRequest, notice: dict[str, str] | None = None) -> dict[str, Any]:
+    """Return the data of the desk."""
+    try:
+        own = await request.ports.desk.reader.read_own(request.user, is_unmasked=request.sees_unmasked)
+    except OtherFormatError as error:
+        raise _of_another_release() from error
+    return own | {"notice": notice, "form": make_form_id()}
+
+
+async def open_conversation(request: ConsoleRequest, conversation_id: str) -> OpenedConversation:
+    """Return a conversation that the caller may open; raises ConsoleError."""
+    try:
+        opened = await request.ports.desk.reader.find(conversation_id)
+    except OtherFormatError as error:
+        raise _of_another_release() from error
+    if opened is None:
+        raise ConsoleError(404, "Nothing is known of this conversation.")
+    if request.role is not Role.OPERATOR and not opened.concerns(request.user):
+        raise ConsoleError(403, "This conversation is not yours.")
+    return opened
+
+
+def _of_another_release() -> ConsoleError:
+    return ConsoleError(503, "A worker of another release has this data now. Try again after the upgrade.")
+
+
+async def read_conversation(
+    request: ConsoleRequest,
+    opened: OpenedConversation,
+    *,
+    notice: dict[str, str] | None = None,
+    draft: dict[str, str] | None = None,
+    form_id: str | None = None,
+) -> dict[str, Any]:
+    """Return the data of a conversation's page; `draft` is what was written into its forms and not sent."""
+    team = request.ports.desk.team
+    shown = await _read_transcript(request, opened, is_whole="all" in request.query)
+    others = [one for one in team.members.values() if one.identity != request.user]
+    return shown | {
+        "notice": notice,
+        "draft": {"text": "", "note": ""} | (draft or {}),
+        "form": form_id or make_form_id(),
+        "people": [{"identity": one.identity, "name": one.name} for one in others],
+        "queues": sorted({"default", *team.queues}),
+        "skills": sorted({skill for one in team.members.values() for skill in one.skills}),
+    }
+
+
+async def _read_transcript(
+    request: ConsoleRequest, opened: OpenedConversation, *, is_whole: bool = False
+) -> dict[str, Any]:
+    reader = request.ports.desk.reader
+    limit: dict[str, Any] = {"most": None} if is_whole else {}
+    return await reader.read_conversation(opened, request.user, is_unmasked=request.sees_unmasked, **limit)
+
+
+async def _note_load(request: ConsoleRequest) -> None:
+    """Note that a person who loads a page is present, even without JavaScript; a program says so by commands."""
+    room = request.ports.desk
+    if request.caller.way is not Way.TOKEN and request.user in room.team.members:
+        await room.presence.load(request.user)
+
+
+async def show_desk(request: ConsoleRequest) -> View:
+    """Show offers, conversations and presence."""
+    await _note_load(request)
+    text = DONE.get(request.query.get("done", ""))
+    return View(await read_desk(request, done(text) if text else None))
+
+
+async def show_conversation(request: ConsoleRequest) -> View:
+    """Show a conversation with its transcript and the forms to act on it."""
+    opened = await open_conversation(request, request.parts["conversation"])
+    await _note_load(request)
+    text = DONE.get(request.query.get("done", ""))
+    return View(await read_conversation(request, opened, notice=done(text) if text else None))
+
+
+async def follow(request: ConsoleRequest) -> Live:
+    """Send the news of the desk, and of one conversation, to a page that is open; while it is, a person is present."""
+    conversation_id = request.query.get("conversation")
+    opened = await open_conversation(request, conversation_id) if conversation_id else None
+    return Live(_Updates(request, opened.name if opened else None).events(), keeps_session=True)
+
+
+class _Updates:
+    """The events of one connected page; what has not changed is not sent again."""
+
+    def __init__(self, request: ConsoleRequest, conversation: Conversation | None) -> None:
+        self._request = request
+        self._room: DeskRoom = request.ports.desk
+        self._conversation = conversation
+        self._sent: dict[str, Any] = {}
+
+    async def events(self) -> AsyncIterator[LiveEvent]:
+        """Send events until the page is gone."""
+        identity = self._request.user
+        with ExitStack() as stack:
+            if identity in self._room.team.members:
+                stack.enter_context(self._room.presence.page(identity))
+            bell = stack.enter_context(self._room.news.listen(identity, self._conversation))
+            bell.ring(CONNECTION, LISTS, TRANSCRIPT)
+            again = False
+            while True:
+                names = await _wait(bell, again=again)
+                again = bool(names & {TRANSCRIPT, LISTS}) and not again
+                try:
+                    for event in await self._make(bell, names):
+                        yield event
+                except (RedisError, OSError):
+                    again = True  # the hub tells that Redis is away; it may be back by then
+                await asyncio.sleep(PAUSE)
+
+    async def _make(self, bell: Bell, names: set[str]) -> list[LiveEvent]:
+        events = []
+        if CONNECTION in names:
+            state = "up" if self._request.ports.hub.is_up else "down"
+            events.append(LiveEvent({"word": state}, name=CONNECTION, template="desk-word.html"))
+        if OFFER in names:
+            events.append(LiveEvent({"word": "offer"}, name=OFFER, template="desk-word.html"))
+        if ANSWER in names:
+            late, bell.late = bell.late, []
+            events += [LiveEvent(one, name=ANSWER, template="desk-answer.html") for one in late]
+        if LISTS in names:
+            events += self._news(LISTS, "desk-lists.html", await read_desk(self._request))
+        if TRANSCRIPT in names and self._conversation is not None:
+            with suppress(ConsoleError):  # nothing is known of it any more
+                opened = await open_conversation(self._request, self._conversation[1])
+                shown = await _read_transcript(self._request, opened)
+                events += self._news(TRANSCRIPT, "desk-transcript.html", shown)
+        return events
+
+    def _news(self, name: str, template: str, data: dict[str, Any]) -> list[LiveEvent]:
+        """Return an event unless the page shows the same already."""
+        seen = {key: one for key, one in data.items() if key != "form"}
+        seen["offers"] = [{**one, "seconds_left": None} for one in data.get("offers", ())]
+        if self._sent.get(name) == seen:
+            return []
+        self._sent[name] = seen
+        return [LiveEvent(data, name=name, template=template)]
+
+
+async def _wait(bell: Bell, *, again: bool) -> set[str]:
+    """Return what has changed; with `again` the transcript and the lists after a while, if nothing has."""
+    if not again:
+        return await bell.wait()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_AGAIN):
+            return await bell.wait()
+    return {TRANSCRIPT, LISTS}
+
+
+_DONE_PARAMETER: Final = Parameter("done", "what was just done, for the notice on the page")
+PAGES: Final = (
+    Page(
+        "GET",
+        "/desk",
+        show_desk,
+        Role.AGENT,
+        "Desk",
+        DESK,
+        navigation="Desk",
+        query=(_DONE_PARAMETER,),
+        answer=DeskAnswer,
+    ),
+    Page(
+        "GET",
+        "/desk/events",
+        follow,
+        Role.AGENT,
+        "News of the desk",
+        is_live=True,
+        query=(Parameter("conversation", "also the news of this conversation"),),
+    ),
+    Page(
+        "GET",
+        "/desk/conversations/{conversation}",
+        show_conversation,
+        Role.AGENT,
+        "Conversation",
+        CONVERSATION,
+        query=(_DONE_PARAMETER, Parameter("all", "all lines of the transcript, and not only the newest")),
+        answer=OpenConversationAnswer,
+    ),
+)

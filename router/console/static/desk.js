@@ -1,0 +1,106 @@
+// The desk: news of the server into the page, deadlines that count down, a sound for offers, and forms sent once.
+"use strict";
+
+(() => {
+  const desk = document.querySelector("[data-desk]");
+  if (!desk) return;
+  const byId = (name) => document.getElementById(name);
+
+  // Deadlines. The server says how many seconds are left, so a wrong clock of this computer does not matter.
+  const startCountdowns = (root) => {
+    for (const one of root.querySelectorAll(".countdown")) {
+      one.deadline = performance.now() + Number(one.dataset.seconds) * 1000;
+    }
+  };
+  const tick = () => {
+    for (const one of document.querySelectorAll(".countdown")) {
+      const left = Math.max(0, Math.ceil((one.deadline - performance.now()) / 1000));
+      one.textContent = left ? `${left} s` : "no time: it is over";
+    }
+  };
+  startCountdowns(desk);
+  setInterval(tick, 1000);
+
+  // Sound. Browsers play none before somebody has pressed something, so it is a switch; the choice is kept for this tab.
+  const sound = byId("sound");
+  const player = new Audio(desk.dataset.sound);
+  let isLoud = false;
+  const showSound = () => {
+    sound.textContent = `Sound for offers: ${isLoud ? "on" : "off"}`;
+    sound.setAttribute("aria-pressed", String(isLoud));
+  };
+  const play = () => player.play().catch(() => { isLoud = false; showSound(); });
+  const remember = (on) => { try { sessionStorage.setItem("sound", on ? "on" : "off"); } catch { /* private window */ } };
+  try { isLoud = sessionStorage.getItem("sound") === "on"; } catch { /* private window */ }
+  sound.hidden = false;
+  showSound();
+  sound.addEventListener("click", () => {
+    isLoud = !isLoud;
+    remember(isLoud);
+    showSound();
+    if (isLoud) play();
+  });
+
+  // Forms: a double click sends once. The server counts a form that comes twice once as well.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.dataset.sent) {
+      event.preventDefault();
+      return;
+    }
+    form.dataset.sent = "yes";
+  });
+  // News. The server's text is its own template, in which everything that people wrote is escaped.
+  const replace = (name, html) => {
+    const place = byId(name);
+    if (!place) return;
+    const focused = place.contains(document.activeElement) ? document.activeElement : null;
+    const mark = focused && [focused.name, focused.value, focused.closest("form")?.elements.offer?.value];
+    place.innerHTML = html;
+    startCountdowns(place);
+    if (mark) {
+      for (const one of place.querySelectorAll("button")) {
+        if (one.name === mark[0] && one.value === mark[1] && one.form?.elements.offer?.value === mark[2]) one.focus();
+      }
+    }
+  };
+  const scrollDown = () => {
+    const lines = document.querySelector(".lines");
+    if (lines) lines.scrollTop = lines.scrollHeight;
+  };
+  const connection = byId("connection");
+  const say = (text) => {
+    connection.textContent = text;
+    connection.hidden = !text;
+  };
+  const title = document.title;
+  const showOffers = () => {
+    const waiting = document.querySelectorAll(".card.offer").length;
+    document.title = waiting ? `(${waiting}) ${title}` : title;
+  };
+  let news;
+  const connect = () => {
+    news = new EventSource(desk.dataset.events);
+    news.addEventListener("lists", (event) => { replace("lists", event.data); showOffers(); });
+    news.addEventListener("transcript", (event) => { replace("transcript", event.data); scrollDown(); });
+    news.addEventListener("answer", (event) => { byId("notice").textContent = event.data; });
+    news.addEventListener("offer", () => { if (isLoud) play(); });
+    news.addEventListener("connection", (event) => {
+      say(event.data.trim() === "up" ? "" : "Redis does not answer. This page comes back by itself once it does.");
+    });
+    news.addEventListener("open", () => say(""));
+    news.addEventListener("error", () => {
+      say(news.readyState === EventSource.CLOSED
+        ? "You are signed out, or may not see this any more. Load the page again."
+        : "The connection to the console is lost. It is tried again.");
+    });
+  };
+  connect();
+  addEventListener("pagehide", () => news.close());
+  addEventListener("pageshow", (event) => {
+    for (const form of document.forms) delete form.dataset.sent;
+    if (event.persisted) connect();
+  });
+  showOffers();
+  scrollDown();
+})();
