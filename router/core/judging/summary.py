@@ -63,7 +63,7 @@ def story_line(
 def _addresses(work: AnyWork, subject: list[str]) -> set[str]:
     """Return the canonical forms of a customer's addresses: of the subject, the event and an announced participant."""
     found = set(subject[1:2])
-    if work.kind.has_customer:
+    if work.kind.has_customer and work.event.customer is not None:  # a classic conversation may have none
         found.add(work.event.customer.canonical)
     for draft in work.published:
         if draft.type == JoinedData.type:
