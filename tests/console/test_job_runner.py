@@ -150,7 +150,7 @@ async def test_a_console_that_ends_leaves_its_jobs_interrupted(runner, redis):
     job = await start(runner, work)
     await started.wait()
     await runner.close()
-    await redis.delete(Keys().job(f"{job.job_id}:alive"))
+    await redis.delete(Keys().job(f"alive:{job.job_id}"))
     assert await state_of(runner, job) is JobState.INTERRUPTED
 
 

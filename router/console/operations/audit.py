@@ -25,7 +25,8 @@ async def list_actions(request: ConsoleRequest) -> View:
         raise ConsoleError(400, "cursor must be the `next` of a page before.")
     entries = await request.ports.audit.read(before=cursor or None, limit=limit + 1)
     following = entries[limit - 1].entry_id if len(entries) > limit else None
-    return View(page_of([_show(one, unmasked=request.sees_unmasked) for one in entries[:limit]], following))
+    items = [_show(one, unmasked=request.sees_unmasked) for one in entries[:limit]]
+    return View(page_of(items, following), extra={"limit": request.query.get("limit", "")})
 
 
 def _show(entry: AuditEntry, *, unmasked: bool) -> dict[str, Any]:

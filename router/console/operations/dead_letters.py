@@ -62,7 +62,7 @@ async def list_page(request: ConsoleRequest) -> View:
         if selection.takes(letter.reason, view.facts, stream=letter.stream, group=letter.group):
             item = view.to_json(unmasked=unmasked)
             items += [item] if shown in item["reason"].casefold() else []
-    extra = {"filters": read_filters(query), "total": await count_letters(redis, keys)}
+    extra = {"filters": read_filters(query), "limit": query.get("limit", ""), "total": await count_letters(redis, keys)}
     return View(page_of(items, following), extra=extra)
 
 

@@ -49,7 +49,11 @@ async def list_page(request: ConsoleRequest) -> View:
         item = view.to_json(unmasked=unmasked)
         items += [item] if shown in f"{item['reason']}: {item['detail']}".casefold() else []
     counts = await count_kept(ports.redis, ports.keys)
-    extra = {"filters": read_filters(query), "reasons": {name: number for name, number in counts.items() if number}}
+    extra = {
+        "filters": read_filters(query),
+        "limit": query.get("limit", ""),
+        "reasons": {name: number for name, number in counts.items() if number},
+    }
     return View(page_of(items, following), extra=extra)
 
 

@@ -44,6 +44,7 @@ async def list_page(request: ConsoleRequest) -> View:
     reasons = Counter(item["reason"] for item in items)
     extra = {
         "filters": read_filters(query),
+        "limit": query.get("limit", ""),
         "total": await count_waiting(ports.redis, ports.keys),
         "reasons": dict(reasons.most_common()),
     }

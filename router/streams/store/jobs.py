@@ -67,6 +67,12 @@ class JobStore:
         self._redis = redis
         self._keys = keys
 
+    def _key(self, job_id: str) -> str:
+        return self._keys.job(f"one:{job_id}")
+
+    def _alive(self, job_id: str) -> str:
+        return self._keys.job(f"alive:{job_id}")
+
     async def begin(self, job: Job) -> None:
         """Note a new job, and drop the oldest ones from the list."""
         listed = self._keys.job(_LIST)
@@ -79,7 +85,7 @@ class JobStore:
 
     async def note(self, job: Job) -> bool:
         """Note the progress or the end of a job; returns whether somebody has asked it to stop."""
-        key, alive = self._keys.job(job.job_id), self._keys.job(f"{job.job_id}:alive")
+        key, alive = self._key(job.job_id), self._alive(job.job_id)
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.hset(key, "job", orjson.dumps(asdict(job)))
         pipeline.expire(key, LIFE)
@@ -92,7 +98,7 @@ class JobStore:
 
     async def ask_to_stop(self, job_id: str) -> bool:
         """Ask a job to stop; returns False if there is none of that id."""
-        key = self._keys.job(job_id)
+        key = self._key(job_id)
         if not await self._redis.hexists(key, "job"):
             return False
         pipeline = self._redis.pipeline(transaction=True)
@@ -113,8 +119,8 @@ class JobStore:
     async def _read(self, ids: list[str]) -> list[Job]:
         pipeline = self._redis.pipeline(transaction=False)
         for job_id in ids:
-            pipeline.hget(self._keys.job(job_id), "job")
-            pipeline.exists(self._keys.job(f"{job_id}:alive"))
+            pipeline.hget(self._key(job_id), "job")
+            pipeline.exists(self._alive(job_id))
         replies = await pipeline.execute() if ids else []
         return [_parse(text, is_alive=bool(alive)) for text, alive in zip(*[iter(replies)] * 2, strict=True) if text]
 

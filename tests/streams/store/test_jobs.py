@@ -48,7 +48,7 @@ async def test_a_request_to_stop_is_seen_at_the_next_note(store):
 async def test_a_job_without_a_sign_of_life_is_interrupted(store, redis):
     """A console that was killed has not said that its job ended."""
     await store.begin(make(seen=5))
-    await redis.delete(Keys().job("j1:alive"))
+    await redis.delete(Keys().job("alive:j1"))
     found = await store.read("j1")
     assert (found.state, found.seen) == (JobState.INTERRUPTED, 5)
     await store.note(make(seen=6, state=JobState.DONE, ended_at=9))
