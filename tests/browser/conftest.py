@@ -8,7 +8,8 @@ from playwright.async_api import async_playwright
 from tests.browser.chromium import find_chromium, running_chromium
 from tests.browser.windows import make_window
 from tests.console.conftest import changes, clock, console, ports, users_file
-from tests.console.people import PEOPLE
+from tests.console.operations.scenes import Scenes
+from tests.operations.conftest import Deployment
 
 __all__ = ["changes", "clock", "console", "ports", "users_file"]  # fixtures
 
@@ -64,17 +65,27 @@ async def windows(browser):
 
 
 @pytest.fixture
-async def window(windows, console):
+async def window(windows, console, ports):
     """Return a function that opens the console in a window, signed in with a role or not."""
 
     async def make(role=None, path="", **options):
         opened = await windows(console, **options)
         if role is not None:
-            await opened.open("/sign-in")
-            await opened.sign_in(role)
-            await opened.page.get_by_text(PEOPLE[role], exact=True).wait_for()
+            await opened.enter(ports, role)
         if path:
             await opened.open(path)
         return opened
 
     return make
+
+
+@pytest.fixture
+def scenes(redis, ports):
+    """What makes dead letters, refused webhooks and other things to see."""
+    return Scenes(redis, ports.keys)
+
+
+@pytest.fixture
+def deployment(redis, ports):
+    """What lets processes be alive and events wait."""
+    return Deployment(redis, ports.settings)

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from playwright.async_api import expect
 
+from router.console.identity import begin_session, cookie_name
 from tests.console.people import PASSWORD, PEOPLE
 from tests.support.waiting import scaled
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response
 
+    from router.console.ports import ConsolePorts
     from router.console.roles import Role
 
 DESKTOP: Final = {"width": 1280, "height": 800}
@@ -54,6 +56,12 @@ class Window:
         await self.page.get_by_label("Password").fill(password)
         await self.page.get_by_role("button", name="Sign in").click()
 
+    async def enter(self, ports: ConsolePorts, role: Role) -> None:
+        """Have a session of the person of a role, without the form."""
+        user = ports.users.read().users[PEOPLE[role]]
+        name, value = cookie_name(ports.settings), await begin_session(user, ports)
+        await self.context.add_cookies([{"name": name, "value": value, "url": self.url, "sameSite": "Strict"}])
+
     async def expect_heading(self, text: str) -> None:
         """Wait until the page has this heading."""
         await expect(self.page.locator("h1")).to_have_text(text)
@@ -68,10 +76,9 @@ class Window:
         found: list[str] = await self.page.evaluate(_TOO_WIDE)
         return found
 
-    def take_complaints(self) -> list[str]:
-        """Return the complaints so far, and forget them."""
-        taken, self.complaints = self.complaints, []
-        return taken
+    def forgive(self, status: int) -> None:
+        """Forget complaints about answers with a status, which the test has asked for."""
+        self.complaints = [one for one in self.complaints if str(status) not in one.partition("://")[0]]
 
 
 _TOO_WIDE: Final = """() => {
