@@ -86,14 +86,19 @@ def run(installed, tmp_path):
 
 
 def test_wheel_contains_all_files_of_the_packages(wheel, source):
-    """Modules, scripts, type markers, and the files of `config` as `router/defaults`, with the same bytes."""
+    """Modules, scripts, type markers, pages, static files, and the files of `config` as `router/defaults`, with the same bytes."""
     packed = zipfile.ZipFile(wheel)
     names = {name for name in packed.namelist() if not name.split("/")[0].endswith(".dist-info")}
     files = {
         path.relative_to(source).as_posix(): path
         for folder in ("router", "handlers", "config")
         for path in (source / folder).rglob("*")
-        if path.suffix in {".py", ".lua", ".toml", ".xml", ".json"} or path.name == "py.typed"
+        if path.suffix in {".py", ".lua", ".toml", ".xml", ".json", ".html"} or path.name == "py.typed"
+    }
+    files |= {
+        path.relative_to(source).as_posix(): path
+        for path in (source / "router/console/static").rglob("*")
+        if path.is_file()
     }
     wanted = {name.replace("config/", "router/defaults/", 1): path for name, path in files.items()}
     assert names == set(wanted)

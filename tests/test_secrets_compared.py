@@ -14,6 +14,10 @@ COMPARING = (
     "router.receiver.authentication",
     "router.receiver.mail_authentication",
     "router.sandbox.middlewares",
+    "router.console.identity",
+    "router.console.passwords",
+    "router.console.security",
+    "router.console.users",
 )
 #: Names of secrets there, and of values derived from them.
 SECRETS = {"token", "tokens", "secret", "secrets", "password", "credentials", "signature", "mac", "given", "digest"}
@@ -23,6 +27,10 @@ VERIFIERS = {
     "router.core.signing.twilio": {"_verify", "verify_json"},
     "router.core.signing.mail": {"verify"},
     "router.sandbox.middlewares": set(),
+    "router.console.identity": {"_by_cookie"},
+    "router.console.passwords": {"_compare"},
+    "router.console.security": {"check_action"},
+    "router.console.users": {"find_token"},
 }
 #: Harmless comparisons of such names, as written.
 HARMLESS = {
