@@ -63,6 +63,18 @@ def add_dev_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--console-port", type=int, help="port of the console (default: 8082, or a free one)")
     parser.add_argument("--redis-url", help="use this server instead of REDIS_URL or an embedded one")
     parser.add_argument("--state-dir", type=Path, default=Path(".state"), help="folder for data, logs and dev.env")
+    memory = parser.add_mutually_exclusive_group()
+    memory.add_argument(
+        "--fresh",
+        dest="keep",
+        action="store_const",
+        const="fresh",
+        default="together",
+        help="forget earlier runs (default: remember them if Redis and the sandbox both do)",
+    )
+    memory.add_argument(
+        "--keep", action="store_const", const="all", help="keep what Redis has, even if the sandbox lacks it"
+    )
     parser.add_argument("--no-demo", action="store_true", help="play no sample events")
     parser.add_argument("-v", "--verbose", action="store_true", help="show ids, and events that lead to nothing, too")
     parser.add_argument(
@@ -102,6 +114,9 @@ def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="listen on this address")
     parser.add_argument("--port", type=int, default=8081, help="listen on this port (0: a free one)")
     parser.add_argument("--callback-url", help="send signed status callbacks to this URL")
+    parser.add_argument(
+        "--memory", type=Path, metavar="FILE", help="keep the conversations in this file (default: until it ends)"
+    )
     parser.add_argument(
         "--grouping", choices=GROUPING_TYPES, default=GROUPING_TYPES[0], help="grouping type of conversations"
     )

@@ -40,7 +40,7 @@ async def run_sandbox(arguments: argparse.Namespace) -> int:
         )
 
     try:
-        await until_stopped_or(serve(options, host, port, on_ready=on_ready))
+        await until_stopped_or(serve(options, host, port, memory=arguments.memory, on_ready=on_ready))
     except OSError as error:
         complain(f"the sandbox cannot listen on {host}:{port}: {error} (choose another --port)")
         return 1

@@ -8,8 +8,8 @@ import shlex
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from router.core.entries import JoinedData
-from router.dev.environment import DEFAULT_STATE_DIR
 from router.dev.people import DemoPeople
+from router.settings.environment import STATE_DIR
 from router.simulator.http import post_json
 from router.simulator.options import parse_simulate
 from router.simulator.scenario import make_steps, send_steps
@@ -153,7 +153,7 @@ class Demo:
         """Return the numbers of the demo, and a command to try next, which finds this `dev`."""
         joined = sum(map(len, self._joined.values()))
         sent = f"{self._sent} webhooks, duplicates among them, and two messages captured by the sandbox"
-        where = "" if state_dir == DEFAULT_STATE_DIR else f" --state-dir {shlex.quote(str(state_dir))}"
+        where = "" if state_dir == STATE_DIR else f" --state-dir {shlex.quote(str(state_dir))}"
         return [
             "",
             f"{sent}: {self._participants} customers, {joined} participant.joined",

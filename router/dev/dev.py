@@ -19,10 +19,12 @@ from router.dev.answers import AnswerReader
 from router.dev.console import make_dev_link, write_dev_users
 from router.dev.demo import Demo
 from router.dev.environment import DevOptions, make_environment, write_dev_env
+from router.dev.external import ask_external
 from router.dev.feed import Feed
 from router.dev.follow import Follower, LogTails, OwnLog
 from router.dev.known import Known
 from router.dev.layout import LineLayout
+from router.dev.memory import REDIS_FOLDER, Keep, choose_embedded, choose_external
 from router.dev.processes import StartError, find_handlers, start_all
 from router.logs import setup
 from router.process.loop import until_stopped_or
@@ -55,6 +57,7 @@ async def run_dev(arguments: argparse.Namespace) -> int:
         console_port=arguments.console_port,
         redis_url=arguments.redis_url,
         state_dir=arguments.state_dir,
+        keep=Keep(arguments.keep),
         has_demo=not arguments.no_demo,
         is_once=arguments.once,
         is_verbose=arguments.verbose,
@@ -91,8 +94,12 @@ def _locked(state_dir: Path) -> Iterator[None]:
 async def _run(options: DevOptions, stack: AsyncExitStack, tails: LogTails) -> int:
     environment = make_environment(options)
     check_files(load(environment=child_environment(environment | {"REDIS_URL": ""})))  # raises before anything starts
+    memory = await _prepare_memory(options, environment)
     show("starting: ", end="")
-    environment["REDIS_URL"] = await _start_redis(options, stack)
+    if environment["REDIS_URL"]:
+        show("redis (external) ", end="")
+    else:
+        environment["REDIS_URL"] = await _start_redis(options, stack)
     settings = load(environment=child_environment(environment))
     supervisor = await stack.enter_async_context(
         Supervisor(grace=settings.grace + 2, log_dir=options.state_dir / "log")
@@ -104,7 +111,7 @@ async def _run(options: DevOptions, stack: AsyncExitStack, tails: LogTails) -> i
     team = load_team(settings.config_dir)
     write_dev_users(users_path(settings), environment["ROUTER_CONSOLE_TOKEN"], team.members)
     handlers = await find_handlers(environment)
-    await start_all(options, supervisor, redis, environment, settings.keys, handlers)
+    await start_all(options, supervisor, redis, environment, settings.keys, handlers, memory=memory)
     write_dev_env(options.state_dir / "dev.env", environment)
     show("", *_describe(environment, options))
     with suppress(RedisError, OSError):
@@ -163,12 +170,25 @@ def _python() -> str:
     return os.path.relpath(sys.executable)
 
 
-async def _start_redis(options: DevOptions, stack: AsyncExitStack) -> str:
-    url = options.redis_url or own_environment().get("REDIS_URL", "")
+async def _prepare_memory(options: DevOptions, environment: dict[str, str]) -> Path:
+    """Return the sandbox's file, and say whether earlier runs are remembered; an external Redis is asked first."""
+    account = environment["TWILIO_ACCOUNT_SID"]
+    url = environment["REDIS_URL"] = options.redis_url or own_environment().get("REDIS_URL", "")
     if url:
-        show("redis (external) ", end="")
-        return url
-    server = await start_embedded(options.state_dir / "redis")
+        settings = load(environment=child_environment(environment))
+        has_data = await ask_external(url, settings.keys)
+        path, note = choose_external(
+            options.state_dir, account, options.keep, url=url, namespace=settings.namespace, has_data=has_data
+        )
+    else:
+        path, note = choose_embedded(options.state_dir, account, options.keep)
+    if note:
+        show(note)
+    return path
+
+
+async def _start_redis(options: DevOptions, stack: AsyncExitStack) -> str:
+    server = await start_embedded(options.state_dir / REDIS_FOLDER)
     stack.push_async_callback(server.stop)
     show("redis (embedded) ", end="")
     return server.url

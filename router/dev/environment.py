@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -19,8 +18,11 @@ from router.settings.environment import own_environment, read_dotenv
 from router.simulator.mail_keys import make_key, public_text, read_key, write_key
 from router.streams.client.embedded import free_port, is_free
 
-#: The folder of data, logs and dev.env that `dev` and the commands beside it take without an option.
-DEFAULT_STATE_DIR: Final = Path(".state")
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from router.dev.memory import Keep
+
 RECEIVER_PORT: Final = 8080
 SANDBOX_PORT: Final = 8081
 CONSOLE_PORT: Final = 8082
@@ -38,6 +40,7 @@ class DevOptions:
     console_port: int | None
     redis_url: str | None
     state_dir: Path
+    keep: Keep
     has_demo: bool = True
     is_once: bool = False
     is_verbose: bool = False

@@ -69,13 +69,13 @@ class LineLayout:
             return []
         style = happening.kind.style if self._has_colors else Style.PLAIN
         columns = max(1, self._columns())
-        lines = [(self._line(happening, customer, columns), style)]
+        lines = [(self._lay_out(happening, customer, columns), style)]
         if self._is_verbose and happening.ids:
             ids = "  ".join(f"{name} {visible(text)}" for name, text in happening.ids.items() if text)
             lines.append((f"{'':<11}{ids}", Style.FAINT if self._has_colors else Style.PLAIN))
         return lines
 
-    def _line(self, happening: Happening, customer: str, columns: int) -> str:
+    def _lay_out(self, happening: Happening, customer: str, columns: int) -> str:
         sign = happening.kind.sign if self._has_signs else happening.kind.plain_sign
         cells = [self._time(happening.at), sign, _cell(_safe(happening.who), _WHO)]
         if columns >= _NARROW:

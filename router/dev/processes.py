@@ -16,6 +16,7 @@ from router.streams.store.inspect import has_consumer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from router.dev.environment import DevOptions
 
@@ -46,13 +47,19 @@ async def start_all(
     environment: dict[str, str],
     keys: Keys,
     handlers: Sequence[HandlerProcess],
+    *,
+    memory: Path,
 ) -> None:
-    """Start the processes, each after those that it needs, and wait until they are up."""
+    """Start the processes, each after those that it needs, and wait until they are up.
+
+    `memory` is the file of the sandbox, as an absolute path.
+    """
     port = environment["ROUTER_URL"].rpartition(":")[2]
     children = child_environment(environment | for_children(options) | {"PORT": port})
     callback = f"{environment['PUBLIC_BASE_URL']}/webhooks/conversations"
     sandbox_port = environment["TWILIO_CONVERSATIONS_URL"].rpartition(":")[2]
-    options_of_sandbox = ["--port", sandbox_port, "--callback-url", callback, *classic_switches(environment)]
+    options_of_sandbox = ["--port", sandbox_port, "--callback-url", callback, "--memory", str(memory)]
+    options_of_sandbox += classic_switches(environment)
     await supervisor.start("sandbox", python_command("router", "sandbox", *options_of_sandbox), children)
     await _until_up("sandbox", supervisor, lambda: is_up(f"{environment['TWILIO_CONVERSATIONS_URL']}/healthz"))
     modules = _MODULES | {handler.group: ("handlers", handler.name) for handler in handlers}

@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -19,6 +20,7 @@ from router.sandbox.classic.conversations import run_classic_timers
 from router.sandbox.classic.webhooks import ClassicWebhooks
 from router.sandbox.clock import system_clock
 from router.sandbox.faults import Faults
+from router.sandbox.memory_file import MemoryFile
 from router.sandbox.middlewares import COUNTS, FAULTS, MIDDLEWARES, RATE_LIMIT, STATE, RateLimit
 from router.sandbox.state import SandboxState
 from router.sandbox.v2 import configuration_routes, memory_routes, routes
@@ -27,6 +29,7 @@ from router.sandbox.v2.conversations import run_timers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from router.sandbox.clock import Clock
     from router.sandbox.options import SandboxOptions
@@ -66,13 +69,20 @@ async def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     *,
+    memory: Path | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a sandbox until canceled; port 0 takes a free one, `on_ready` gets the URL once requests are accepted.
 
-    Raises OSError for a port in use.
+    With `memory` its conversations are kept in that file (router.sandbox.memory_file). Raises OSError for a port in
+    use.
     """
-    runner = web.AppRunner(create_app(options), access_log=None, shutdown_timeout=GRACE)
+    app = create_app(options)
+    if memory is not None:
+        file = MemoryFile(memory, app[STATE], lambda: _count_writes(app))
+        file.load()
+        app.cleanup_ctx.append(partial(_keep, file))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=GRACE)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
@@ -81,6 +91,22 @@ async def serve(
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()
+
+
+async def _keep(file: MemoryFile, _: web.Application) -> AsyncIterator[None]:
+    """Write the file for as long as the application serves, and once more at the end."""
+    writing = asyncio.create_task(file.run())
+    yield
+    writing.cancel()
+    with suppress(asyncio.CancelledError):
+        await writing
+    file.save()
+
+
+def _count_writes(app: web.Application) -> int:
+    """Return a number that changes with each request that may change something."""
+    writes = sum(count for name, count in app[COUNTS].items() if not name.startswith("GET "))
+    return hash((writes, app[STATE].clock.position))
 
 
 def _url_of(runner: web.AppRunner) -> str:

@@ -34,6 +34,16 @@ class VirtualClock:
         self._offset = 0
         self._last = 0
 
+    @property
+    def position(self) -> tuple[int, int]:
+        """How far it was advanced, and its last moment (µs)."""
+        return self._offset, self._last
+
+    @position.setter
+    def position(self, position: tuple[int, int]) -> None:
+        """Go on from a position of an earlier run."""
+        self._offset, self._last = position
+
     def now(self) -> int:
         """Return the sandbox's time."""
         return self._clock() + self._offset

@@ -7,6 +7,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Final
 
 from router.process.terminal import Parser
+from router.settings.environment import STATE_DIR
 from router.simulator.kinds import KINDS, Family
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def add_simulate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--conversation", help="callbacks: conversation id (default: made from the addresses)")
     parser.add_argument("--participant", help="callbacks: participant id (default: made from the addresses)")
     parser.add_argument("--url", help="the receiver (default: ROUTER_URL, or the one in dev.env)")
-    parser.add_argument("--state-dir", default=".state", help="directory in which `dev` wrote dev.env")
+    parser.add_argument("--state-dir", default=str(STATE_DIR), help="directory in which `dev` wrote dev.env")
     parser.add_argument("--no-wait", action="store_true", help="do not wait for the resulting entries")
     _add_faults(parser)
     parser.epilog = _epilog()

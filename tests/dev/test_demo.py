@@ -10,11 +10,11 @@ import pytest
 from router.core.keys import Keys
 from router.core.routing.team import Team
 from router.dev.demo import Demo
-from router.dev.environment import DEFAULT_STATE_DIR
+from router.settings.environment import STATE_DIR
 from router.simulator.options import parse_simulate
 
 
-@pytest.mark.parametrize("state_dir", [DEFAULT_STATE_DIR, Path("/tmp/my state"), Path("other")])
+@pytest.mark.parametrize("state_dir", [STATE_DIR, Path("/tmp/my state"), Path("other")])
 def test_the_suggested_command_finds_this_dev(state_dir):
     """It names the state directory unless that is the usual one, so that it works as it stands."""
     demo = Demo({}, None, Keys(), team=Team(), say=lambda _: None)

@@ -21,7 +21,8 @@ from router.simulator.http import Sender
 from router.simulator.messages import message
 from router.streams.client.embedded import is_free
 from router.streams.store.inspect import all_streams
-from tests.harness.dev import FREE_PORTS, launch_dev
+from tests.harness.dev import FREE_PORTS, launch_dev, running_dev
+from tests.harness.sandbox import SandboxClient
 from tests.support.entries import NONSENSE
 from tests.support.source import ROOT, SHIPPED
 from tests.support.waiting import scaled, until
@@ -75,18 +76,59 @@ def test_the_demo_shows_a_handoff_there_and_back(tmp_path):
     assert len([line for line in lines if "the conversation is closed" in line]) == 1, output
 
 
-def test_a_second_run_in_the_same_state_directory_works(tmp_path):
-    """The data of the embedded Redis and the credentials are kept, those of the sandbox are not."""
-    first = launch_dev(tmp_path, "--once")
-    first.communicate(timeout=scaled(90))
-    assert first.returncode == 0
+def test_redis_and_the_sandbox_remember_together(tmp_path):
+    """Over a restart both have the same conversations, also after a kill; the credentials stay, and --fresh forgets."""
+    message = ("sms", "--state-dir", str(tmp_path), "--from", "+15552290001", "--body", "still there?")
+    with running_dev(tmp_path) as dev:
+        assert asyncio.run(conversations_of(dev)) == []
+        output = simulate(*message)
+        before = asyncio.run(conversations_of(dev))
+        assert len(before) == 1, output
     credentials = read_dotenv(tmp_path / "dev.env")
-    second = launch_dev(tmp_path, "--once")
-    output, _ = second.communicate(timeout=scaled(90))
-    assert second.returncode == 0, output
-    for name in ("TWILIO_AUTH_TOKEN", "ROUTER_EMAIL_PUBLIC_KEYS", "ROUTER_EMAIL_PRIVATE_KEY_FILE"):
-        assert read_dotenv(tmp_path / "dev.env")[name] == credentials[name]
     assert stat.S_IMODE(Path(credentials["ROUTER_EMAIL_PRIVATE_KEY_FILE"]).stat().st_mode) == 0o600
+    with running_dev(tmp_path) as dev:
+        assert asyncio.run(conversations_of(dev)) == before
+        assert "(a duplicate)" in simulate(*message)
+        assert "participant.joined" not in simulate(*message, "--new")
+        assert asyncio.run(conversations_of(dev)) == before
+        for name in ("TWILIO_AUTH_TOKEN", "ROUTER_EMAIL_PUBLIC_KEYS", "ROUTER_EMAIL_PRIVATE_KEY_FILE"):
+            assert dev[name] == credentials[name]
+    assert "goes on with the data of earlier runs" in (tmp_path / "out").read_text()
+    with running_dev(tmp_path, "--fresh") as dev:
+        assert asyncio.run(conversations_of(dev)) == []
+        assert "(a duplicate)" not in simulate(*message)
+    (tmp_path / "redis" / "sandbox-memory").unlink()
+    with running_dev(tmp_path) as dev:
+        assert asyncio.run(conversations_of(dev)) == []
+    assert "the data of earlier runs is forgotten" in (tmp_path / "out").read_text()
+
+
+async def conversations_of(dev):
+    """Return the ids of the conversations that the sandbox has."""
+    async with aiohttp.ClientSession() as session:
+        authorization = aiohttp.encode_basic_auth(dev["TWILIO_API_KEY"], dev["TWILIO_API_SECRET"])
+        client = SandboxClient(dev["TWILIO_CONVERSATIONS_URL"], session, authorization=authorization)
+        return [one["id"] for one in await client.conversations()]
+
+
+def simulate(*arguments):
+    """Return the output of `simulate`."""
+    command = [sys.executable, "-m", "router", "simulate", *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, timeout=scaled(60))
+    return done.stdout
+
+
+@pytest.mark.parametrize("state", ["away", "full of other data"])
+async def test_an_external_redis_is_asked_before_anything_starts(tmp_path, redis, redis_url, state):
+    """One line says what is wrong, the status is 1, and nothing was started."""
+    if state != "away":
+        await redis.set(Keys().layout(), 1)
+    process = launch_dev(tmp_path, "--redis-url", redis_url if state != "away" else "redis://127.0.0.1:1/0")
+    output, _ = process.communicate(timeout=scaled(60))
+    assert process.returncode == 1
+    (line,) = output.splitlines()
+    assert line.startswith("Redis (REDIS_URL) " + ("cannot be used" if state == "away" else "has data")), output
+    assert "starting" not in output
 
 
 def test_wrong_routing_stops_the_start_and_says_where(tmp_path):

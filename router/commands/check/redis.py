@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from router.streams.client.clock import MOST_SKEW
 from router.streams.client.findings import judge_deployment, judge_kind, judge_node
+from router.streams.client.servers import age_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from router.streams.client.servers import DeploymentFacts, ServerFacts
     from router.streams.client.url import ServerKind
 
-#: From this version on, XAUTOCLAIM's reply and scripts that call TIME before they write are as this project needs them.
-OLDEST_REDIS: Final = (7, 0)
 #: The share of maxmemory from which a warning is given.
 NEARLY_FULL: Final = 0.8
 
@@ -48,12 +47,8 @@ def judge_server(facts: ServerFacts, *, wait: int, kind: ServerKind) -> list[Fin
 
 
 def _version(facts: ServerFacts, _: int, __: ServerKind) -> Iterator[tuple[str, str, str]]:
-    version = str(facts.info.get("redis_version", "0.0"))
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
-    if numbers >= OLDEST_REDIS:
-        yield "ok", "version", version
-    else:
-        yield "FAIL", "version", f"{version} is too old, 7.0 or newer is needed"
+    problem = age_problem(facts.info)
+    yield ("FAIL", "version", problem) if problem else ("ok", "version", str(facts.info.get("redis_version")))
 
 
 def _persistence(facts: ServerFacts, _: int, __: ServerKind) -> Iterator[tuple[str, str, str]]:

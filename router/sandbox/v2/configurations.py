@@ -76,6 +76,14 @@ def make_callbacks(given: Iterable[Wire | CallbackBody]) -> tuple[Callback, ...]
     return tuple(Callback(each.url, each.method) for each in bodies)
 
 
+def find_callback_urls(given: Iterable[Configuration | dict[str, Any]]) -> dict[str, str]:
+    """Return the URLs of the status callbacks of configurations, each under a name that a later start finds it by."""
+    loaded = [load_configuration(one, 0) for one in given]
+    return {
+        f"{one.id} {place}": callback.url for one in loaded for place, callback in enumerate(one.settings.callbacks)
+    }
+
+
 def settings_for(
     configurations: Timeline[ConfigurationRecord], configuration_id: str | None, inline: InlineConfiguration | None
 ) -> ConversationSettings:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.exceptions import NoPermissionError
 
 from router.streams.client.cluster import ClusterClient
 from router.streams.client.connection import Redis, RedisError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+
+#: From this version on, XAUTOCLAIM's reply and scripts that call TIME before they write are as this project needs them.
+OLDEST_REDIS: Final = (7, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,25 @@ async def read_deployment(redis: Redis) -> DeploymentFacts:
     if isinstance(redis, ClusterClient):
         return DeploymentFacts([await _read(name, node) for name, node in (await redis.nodes()).items()])
     return DeploymentFacts([await _read("", redis)], await _read_sentinels(redis))
+
+
+def age_problem(info: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the version that INFO tells, None if nothing is."""
+    version = str(info.get("redis_version", "0.0"))
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    return None if numbers >= OLDEST_REDIS else f"{version} is too old, 7.0 or newer is needed"
+
+
+async def find_age_problem(redis: Redis) -> str | None:
+    """Return what is wrong with the version of a server, None if nothing is, or INFO is refused to this user.
+
+    Raises RedisError or OSError if one does not answer.
+    """
+    try:
+        facts = await read_deployment(redis)
+    except NoPermissionError:
+        return None
+    return next((problem for server in facts.servers if (problem := age_problem(server.info))), None)
 
 
 async def _read(name: str, redis: Redis) -> ServerFacts:
