@@ -19,6 +19,7 @@ NAMES = {
     "simulate",
     "check",
     "status",
+    "erase",
     "waiting",
     "dead-letters",
     "groups",

@@ -27,6 +27,7 @@ from router.dev.layout import LineLayout
 from router.dev.memory import REDIS_FOLDER, Keep, choose_embedded, choose_external
 from router.dev.processes import StartError, find_handlers, start_all
 from router.logs import setup
+from router.operations.sealing import find_unopened
 from router.process.loop import until_stopped_or
 from router.process.output import set_up_log
 from router.process.supervisor import Supervisor
@@ -116,6 +117,8 @@ async def _run(options: DevOptions, stack: AsyncExitStack, tails: LogTails) -> i
     show("", *_describe(environment, options))
     with suppress(RedisError, OSError):
         show(f"  console   {await make_dev_link(redis, settings.keys, settings.console_url or '')}", unmasked=True)
+        unopened = await find_unopened(redis, settings.keys, settings.sealer)
+        show(*(f"  WARNING   {stream}: {problem}; events wait for it" for stream, problem in unopened.items()))
     known = Known()
     feed = Feed(LineLayout.of_output(is_verbose=options.is_verbose), known)
     demo = Demo(environment, redis, settings.keys, team=team, say=feed.add)

@@ -123,7 +123,8 @@ class SinglePath:
         except OtherFormatError:
             raise
         except RouterError as error:
-            require_open(delivery, bodies)
+            if not self._store.sealer.has_keys:
+                require_open(delivery, bodies)
             return Poison(describe_fully(error))
         is_fresh = work.kind.needs_fresh_account or self._rules.is_doubtful(work, self._accounts.state(work.account_id))
         await self._accounts.know([work.account_id], is_fresh=is_fresh)

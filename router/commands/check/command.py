@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from router.commands.check.accounts import check_apis, check_credentials, check_rules
 from router.commands.check.ports import check_ports
 from router.commands.check.redis import Finding, judge_redis
+from router.commands.check.sealing import check_sealing
 from router.commands.check.spool import check_spool
 from router.commands.check.streams import check_streams
 from router.commands.check.team import check_team, show_team
@@ -188,6 +189,7 @@ async def _check_streams(redis: Redis, settings: Settings) -> list[Finding]:
     try:
         await clock.measure(redis)
         found = await check_streams(redis, settings, clock=clock.seconds)
+        found += await check_sealing(redis, settings)
         return [await _check_partitions(redis, settings), *found]
     except (RedisError, OSError) as error:
         return [Finding("FAIL", "streams", describe_fully(error))]
