@@ -164,7 +164,7 @@ class Consumption:
         stories = self._stories
         if stories is None:
             return
-        about, partition = about_entry(delivery), stories.partition_of(entry.data.conversation.id)
+        about, partition = about_entry(delivery), delivery.stream.partition
         if b"replayed" in delivery.fields:
             again_at = to_microseconds(delivery.text("replayed"))
             stories.add_stage(partition, about, StageName.REPLAYED, f"{entry.type} was put back", at=again_at)

@@ -3,13 +3,12 @@
 An event has one id in every log line, entry, dead letter and quarantine record: `event_id` of its idempotency key,
 which includes account and source. Pure.
 
-A line is two JSON arrays, a head and a body, with a line break between them, which neither has. The script of stories
-reads the head to find the list of the line and what points to it, and keeps the body. A line holds no text and no
-address unmasked: a customer is found by a keyed digest.
+A line is a JSON array. Behind an empty object in it is what the script of stories needs to find the list of the line,
+and what is to point to that; the script keeps what is before. A line holds no text and no address unmasked: a customer
+is found by a keyed digest.
 
-    head    event id, resource id, account, conversation or null, participant or null, digests of addresses,
-            whether participant and addresses may be news in the list
-    body    of a settled event: "event" and the values of SettledEvent; of any other stage: "stage" and those of Noted
+    event     "event", the values of SettledEvent, {}, account, digests of addresses; the resource id if it is masked
+    a stage   "stage", the values of Noted, {}, account, digests, resource id, conversation, participant
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import hmac
 import re
 from enum import StrEnum
 from hashlib import sha1, sha256
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import orjson
 
@@ -27,12 +26,18 @@ from router.core.ids import SID_DIGITS
 from router.core.timestamps import to_microseconds, to_text
 from router.core.values import value
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 #: How the id of an event begins, and how many hexadecimal digits follow.
 EVENT: Final = "ev_"
 EVENT_DIGITS: Final = 24
 #: Digits of a name: of a list, and of what points to it. 64 bits: among 10 million names a collision is a rarity.
 NAME_DIGITS: Final = 16
 _SID: Final = re.compile(f"[A-Z]{{2}}{SID_DIGITS}")
+#: Characters of an address that count, and those of a subject in which one is looked for.
+LONGEST_ADDRESS: Final = 256
+LONGEST_SUBJECT: Final = 1024
 #: Microseconds of the days by which lists are kept.
 DAY: Final = 86_400_000_000
 
@@ -120,8 +125,14 @@ def name_of_conversation(account_id: str, conversation_id: str) -> str:
 
 def digest_address(secret: bytes, canonical: str) -> str:
     """Return the name under which a customer's address is looked up: whoever reads Redis cannot compute it."""
-    text = canonical.encode("utf-8", "surrogatepass")
+    text = canonical[:LONGEST_ADDRESS].encode("utf-8", "surrogatepass")
     return hmac.digest(secret, text, sha256).hex()[:NAME_DIGITS]
+
+
+def customer_of(subject: str) -> str:
+    """Return the customer's address in a subject if it is a phone number or a mailbox, the same on every channel."""
+    parts = subject.split("|")
+    return parts[1] if len(parts) > 1 and (parts[1][:1] == "+" or "@" in parts[1]) else ""
 
 
 def address_forms(query: str) -> list[str]:
@@ -131,6 +142,16 @@ def address_forms(query: str) -> list[str]:
     return list(dict.fromkeys(form for one in forms for form in (one, with_plus(one)) if form))
 
 
+class LineMaker(Protocol):
+    """What writes the lines of a process: its name, and the names of addresses."""
+
+    process: str
+    #: The name of a canonical form, of its first LONGEST_ADDRESS characters.
+    digest: Callable[[str], str]
+    #: The names of the customer in a subject, of its first LONGEST_SUBJECT characters; none if it is no plain address.
+    digests_of: Callable[[str], tuple[str, ...]]
+
+
 class Noted(NamedTuple):
     """A stage that is written by itself; `place` is the stream, the entry id and the group of an entry that waits."""
 
@@ -138,9 +159,9 @@ class Noted(NamedTuple):
     at: int
     stage: str
     process: str
+    place: tuple[str, str, str] | None
+    resource: str
     detail: str
-    resource: str = ""
-    place: tuple[str, str, str] | None = None
 
 
 class SettledEvent(NamedTuple):
@@ -179,29 +200,25 @@ class StoryLine(NamedTuple):
     place: tuple[str, str, str] | None = None
 
 
-#: Writes a head or a body of a line.
+#: Writes a line.
 to_json_bytes: Final = orjson.dumps
 #: The first element of a body: of a settled event, and of a single stage.
 EVENT_LINE: Final = "event"
 _STAGE_LINE: Final = "stage"
 
 
-def write_head(
-    event: str,
+def write_note(
+    noted: Noted,
     *,
-    resource: str = "",
-    account: str = "",
-    conversation: str | None = None,
-    participant: str | None = None,
-    addresses: tuple[str, ...] = (),
+    account: str,
+    digests: list[str],
+    resource: str,
+    conversation: str | None,
+    participant: str | None,
 ) -> bytes:
-    """Return the head of a line whose participant and addresses are news; `addresses` are digests."""
-    return to_json_bytes((event, resource, account, conversation, participant, addresses, True))
-
-
-def write_note(head: bytes, noted: Noted) -> bytes:
     """Return the line of a single stage."""
-    return head + b"\n" + to_json_bytes((_STAGE_LINE, *noted))
+    more = (account, digests, resource, conversation, participant)
+    return to_json_bytes((_STAGE_LINE, *noted, {}, *more))
 
 
 def read_line(body: bytes) -> StoryLine | None:
@@ -228,7 +245,7 @@ def _read_event(settled: SettledEvent) -> StoryLine:
     def stage(name: StageName, when: int, by: str, detail: str) -> StoryStage:
         return StoryStage(when, name, by, event, detail)
 
-    received_at, replayed_at = int(settled.received_at), to_microseconds(settled.replayed)
+    received_at, replayed_at = int(settled.received_at), to_microseconds(str(settled.replayed))
     stages = [stage(StageName.RECEIVED, received_at, "", _received(settled))] if received_at else []
     if replayed_at is not None:
         stages.append(stage(StageName.REPLAYED, replayed_at, "", f"put back, as entry {settled.entry}"))

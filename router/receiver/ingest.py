@@ -186,7 +186,7 @@ class Ingest:
         if self._stories is not None:
             detail = f"the event had arrived before, by {fields.source} or under another key"
             about = StoryAbout(event_id(fields.key), fields.account_id, resource_of(fields.key))
-            self._stories.tell(self._stories.partition_of(fields.subject), about, StageName.DUPLICATE, detail)
+            self._stories.tell(0, about, StageName.DUPLICATE, detail)
         return "duplicate"
 
 

@@ -206,6 +206,9 @@ def report(work: DeliveredWork, now: int, stories: StoryWriter | None) -> None:
     fields = summarize(work, outcome)
     log("event", **fields, event_id=entry.event_id, ms=round(age / 1000, 2))
     if stories is not None:
-        partition, replayed = work.delivery.stream.partition, work.delivery.fields.get(REPLAYED, b"").decode()
-        line = story_line(work, fields, at=now, process=stories.process, replayed=replayed, digest=stories.digest)
-        stories.add(partition if work.ledger is None else stories.partition_of(work.ledger.conversation_id), line)
+        delivery = work.delivery
+        replayed = delivery.text("replayed") if REPLAYED in delivery.fields else ""
+        try:
+            stories.lines[delivery.stream.partition].append(story_line(work, fields, now, replayed, stories))
+        except Exception as error:  # noqa: BLE001 - the event is settled, whatever it holds that no line can
+            stories.lose(1, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,10 +25,6 @@ class StoryNotes:
 
     def tell(self, delivery: Delivery, group: str, stage: StageName, detail: str) -> None:
         """Tell a stage of an entry's event in the background; never raises."""
-        try:
-            about = self._about(delivery)
-        except Exception:  # noqa: BLE001 - an entry that cannot be read has no event; its dead letter is kept
-            return
-        conversation, place = about.conversation, (delivery.stream.key, delivery.entry_id, group)
-        partition = self.writer.partition_of(conversation) if conversation else delivery.stream.partition
-        self.writer.tell(partition, about, stage, detail, place=place)
+        place = (delivery.stream.key, delivery.entry_id, group)
+        with contextlib.suppress(Exception):  # an entry that cannot be read has no event; its dead letter is kept
+            self.writer.tell(delivery.stream.partition, self._about(delivery), stage, detail, place=place)

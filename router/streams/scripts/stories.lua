@@ -1,4 +1,5 @@
--- Add lines to stories (core/stories.py), each to the list of its conversation, or of its event while it has none.
+-- Add lines to stories (core/stories.py has their form), each to the list of its conversation, or of its event while it
+-- has none.
 -- KEYS: the beginning of the partition's keys of stories.
 -- ARGV: now in ms; seconds that keys of today live; most lists; most lines of a list; most pointers of a bucket; then
 --       the lines.
@@ -13,6 +14,10 @@ local call, sub = redis.call, string.sub
 
 local function name_of(text)
   return sub(redis.sha1hex(text), 1, 16)
+end
+
+local function text_of(value)
+  return type(value) == 'string' and value ~= '' and value or nil
 end
 
 local function point(name, list)
@@ -37,34 +42,43 @@ local function begin(key, list, header, body)
   end
 end
 
+-- What follows the empty object in a line, as core/stories.py has it: a settled event names the rest before that.
+local function read(line, cut)
+  local before, after = cjson.decode(sub(line, 1, cut) .. ']'), cjson.decode('[' .. sub(line, cut + 5))
+  if before[1] == 'event' then
+    local is_news = before[12] == 'joined'
+    return before[2], text_of(after[3]) or text_of(before[9]), after, text_of(before[15]), text_of(before[16]), is_news
+  end
+  return before[2], text_of(after[3]), after, text_of(after[4]), text_of(after[5]), true
+end
+
 for index = 6, #ARGV do
   local line = ARGV[index]
-  local break_at = string.find(line, '\n', 1, true)
-  local head, body = cjson.decode(sub(line, 1, break_at - 1)), sub(line, break_at + 1)
-  local event, resource, account, conversation, participant = head[1], head[2], head[3], head[4], head[5]
-  local own = sub(event, 4, 19)
-  local has_conversation = type(conversation) == 'string' and conversation ~= ''
-  local list = has_conversation and name_of(account .. ' ' .. conversation) or own
+  -- Not in a text, where the quote behind the object would have a backslash before it.
+  local cut = string.find(line, '",{},"', 1, true)
+  local event, resource, after, conversation, participant, is_news = read(line, cut)
+  local own, account, body = sub(event, 4, 19), after[1], sub(line, 1, cut) .. ']'
+  local list = conversation and name_of(account .. ' ' .. conversation) or own
   local key = D .. 'l' .. list
   local length = call('RPUSHX', key, body)
-  local header = (length == 0 or length > longest) and cjson.encode({ account, has_conversation and conversation or '' })
+  local header = (length == 0 or length > longest) and cjson.encode({ account, conversation or '' })
   if length == 0 then
     begin(key, list, header, body)
   elseif length > longest then
     call('LTRIM', key, length - longest, -1)
     call('LSET', key, 0, header)
   end
-  if has_conversation then
+  if conversation then
     point(own, list)
   end
-  if type(resource) == 'string' and resource ~= '' then
+  if resource then
     point(name_of(resource), list)
   end
-  if length == 0 or head[7] then
-    if type(participant) == 'string' and participant ~= '' then
+  if length == 0 or is_news then
+    if participant then
       point(name_of(participant), list)
     end
-    for _, digest in ipairs(head[6]) do
+    for _, digest in ipairs(after[2]) do
       point(digest, list)
     end
   end

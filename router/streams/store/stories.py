@@ -14,14 +14,16 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from functools import lru_cache
+from collections import defaultdict
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 from redis.exceptions import NoScriptError
 
 from router import metrics
-from router.core.stories import DAY, Noted, digest_address, write_head, write_note
+from router.core.printable import masked_key
+from router.core.stories import DAY, LONGEST_ADDRESS, Noted, customer_of, digest_address, write_note
 from router.core.values import value
 from router.logs import describe_fully, log
 from router.streams.client.connection import Redis, RedisError, load_script, run_all
@@ -56,8 +58,7 @@ MOST_LISTS: Final = 100
 #: Arguments of the script before the lines.
 _HEAD: Final = 5
 #: Addresses whose digests are remembered.
-_REMEMBERED: Final = 8_192
-_LONGEST_REMEMBERED: Final = 256
+_REMEMBERED: Final = 4_096
 
 
 class StoryAbout(NamedTuple):
@@ -99,33 +100,24 @@ class StoryWriter:
         self._redis = redis
         self._keys = keys
         self._bounds = bounds
-        self._secret = secret
         self._clock = clock
         self._is_refused = is_refused
-        self._lines: dict[int, list[bytes]] = {}
+        #: Lines by partition that the next `take` returns; the hot path appends to them.
+        self.lines: defaultdict[int, list[bytes]] = defaultdict(list)
         self._writer: asyncio.Task[None] | None = None
         self._is_failing = False
         self._script = load_script("stories")
-        self.partition_of = keys.partition_of
         self.process = f"{process} {socket.gethostname()}:{os.getpid()}"
-        self._digest = lru_cache(_REMEMBERED)(lambda canonical: digest_address(secret, canonical))
+        self.digest: Callable[[str], str] = lru_cache(_REMEMBERED)(partial(digest_address, secret))
+        self.digests_of: Callable[[str], tuple[str, ...]] = lru_cache(_REMEMBERED)(self._digests_of)
 
     def use(self, keys: Keys) -> None:
         """Write by these keys from now on."""
-        self._keys, self.partition_of = keys, keys.partition_of
+        self._keys = keys
 
-    def digest(self, canonical: str) -> str:
-        """Return the name under which an address is looked up."""
-        if len(canonical) > _LONGEST_REMEMBERED:
-            return digest_address(self._secret, canonical)
-        return self._digest(canonical)
-
-    def add(self, partition: int, line: bytes) -> None:
-        """Add a line that `take` will return; the caller sends it."""
-        lines = self._lines.get(partition)
-        if lines is None:
-            lines = self._lines[partition] = []
-        lines.append(line)
+    def _digests_of(self, subject: str) -> tuple[str, ...]:
+        customer = customer_of(subject)
+        return (self.digest(customer[:LONGEST_ADDRESS]),) if customer else ()
 
     def tell(
         self,
@@ -138,7 +130,7 @@ class StoryWriter:
         place: tuple[str, str, str] | None = None,
     ) -> None:
         """Write a stage in the background; returns at once and never raises. Without `at` (µs) it is of now."""
-        if sum(map(len, self._lines.values())) >= MOST_WAITING:
+        if sum(map(len, self.lines.values())) >= MOST_WAITING:
             metrics.count("router_story_lines", "failed")
             return
         self.add_stage(partition, about, stage, detail, at=at, place=place)
@@ -156,23 +148,23 @@ class StoryWriter:
         place: tuple[str, str, str] | None = None,
     ) -> None:
         """Add the line of a stage (core.stories.Noted)."""
-        head = write_head(
-            about.event,
-            resource=about.resource,
+        shown = detail[:MAX_DETAIL].encode("utf-8", "replace").decode()
+        when = self._clock() if at is None else at
+        line = write_note(
+            Noted(about.event, when, str(stage), self.process, place, masked_key(about.resource), shown),
             account=about.account,
+            digests=[self.digest(one[:LONGEST_ADDRESS]) for one in about.addresses if one],
+            resource=about.resource,
             conversation=about.conversation,
             participant=about.participant,
-            addresses=tuple(self.digest(one) for one in about.addresses if one),
         )
-        when, shown = self._clock() if at is None else at, detail[:MAX_DETAIL].encode("utf-8", "replace").decode()
-        note = Noted(about.event, when, str(stage), self.process, shown, about.resource, place)
-        self.add(partition, write_note(head, note))
+        self.lines[partition].append(line)
 
     def take(self) -> list[Call]:
         """Return the calls that write all lines so far, which are theirs from now on."""
-        if not self._lines:
+        if not self.lines:
             return []
-        waiting, self._lines = self._lines, {}
+        waiting, self.lines = self.lines, defaultdict(list)
         bounds, keys = self._bounds, self._keys
         widest = max(SHORTEST_BUCKET, POINTERS * bounds.most // BUCKETS)
         head = [self._clock() // 1000, bounds.life + DAY_SECONDS, bounds.most, MOST_LINES, widest]
@@ -199,12 +191,12 @@ class StoryWriter:
         """Write what waits, within PATIENCE; never raises."""
         while self._writer is not None:
             await asyncio.wait([self._writer])
-        if self._lines:
+        if self.lines:
             await finish(self._run(self.take()), PATIENCE)
 
     async def _write(self) -> None:
         try:
-            while self._lines:
+            while self.lines:
                 await self._run(self.take())
         finally:
             self._writer = None
@@ -218,7 +210,7 @@ class StoryWriter:
         self._note(calls, results)
 
     def _note(self, calls: Sequence[Call], results: Sequence[Any]) -> None:
-        """Count lines, and log the first failure after a success."""
+        """Count the lines of calls by their results."""
         written, failed = 0, 0
         problem: Exception | None = None
         for (_, args), result in zip(calls, results, strict=True):
@@ -229,8 +221,12 @@ class StoryWriter:
         metrics.count("router_story_lines", "written", by=written)
         if problem is None:
             self._is_failing = False
-            return
-        metrics.count("router_story_lines", "failed", by=failed)
+        else:
+            self.lose(failed, problem)
+
+    def lose(self, lines: int, problem: Exception) -> None:
+        """Count lines that are lost, and log the reason for the first after a success."""
+        metrics.count("router_story_lines", "failed", by=lines)
         if not self._is_failing:
             self._is_failing = True
             log("story.failed", level="warning", error=describe_fully(problem))
