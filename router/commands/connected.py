@@ -25,7 +25,7 @@ class RedisFailedError(CommandFailedError):
 
     def __init__(self, url: str, cause: Exception) -> None:
         hint = "; is `make run` running?" if is_borrowed() else ""
-        super().__init__(f"no response from Redis (REDIS_URL={url}): {describe_fully(cause)}{hint}")
+        super().__init__(f"no response from Redis (REDIS_URL={url}): {describe_fully(cause).removesuffix('.')}{hint}")
 
 
 @asynccontextmanager
