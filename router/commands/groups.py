@@ -39,7 +39,7 @@ async def run_groups(arguments: argparse.Namespace) -> int:
     if arguments.name is None:
         complain("name the group to remove (see `groups list`)")
         return 2
-    return await remove_group(arguments.name)
+    return await remove_group(arguments.name, is_json=arguments.json)
 
 
 async def list_groups(*, is_json: bool = False) -> int:
@@ -56,7 +56,7 @@ async def list_groups(*, is_json: bool = False) -> int:
     return 0
 
 
-async def remove_group(name: str) -> int:
+async def remove_group(name: str, *, is_json: bool = False) -> int:
     """Remove a group from every stream that has it; status 1 if it is one of ours, is in use, or does not exist."""
     if name in OURS:
         problem = "it would begin anew, and what it has not finished would never be done; start that process instead"
@@ -72,7 +72,10 @@ async def remove_group(name: str) -> int:
             await redis.xgroup_destroy(stream, name)
             # Without its note and what it has parked, a handler that takes the name again begins as a new one.
             await redis.delete(progress(stream, name), *(settings.keys.parked(stream, name, part) for part in PARTS))
-            show(f"{stream}: {plain(name)} removed  {_describe(group)}")
+            if is_json:
+                show_json({"stream": stream, **group.to_json(), "is_removed": True})
+            else:
+                show(f"{stream}: {plain(name)} removed  {_describe(group)}")
     if not found:
         complain(f"{plain(name)}: no such group")
         return 1

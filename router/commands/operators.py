@@ -80,7 +80,7 @@ def add_group_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `groups`."""
     parser.add_argument("action", choices=("list", "remove"))
     parser.add_argument("name", nargs="?", metavar="NAME", help="the group to remove from all streams")
-    parser.add_argument("--json", action="store_true", help="list as JSON lines, with the consumers of each group")
+    parser.add_argument("--json", action="store_true", help="print JSON lines, with the consumers of each group")
     add_state_dir(parser)
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: µs since which an event may wait, or be unread, before that is a problem.
 LATE: Final = 60_000_000
+#: µs since which customers may wait for a person although somebody is available: they may be busy.
+VERY_LATE: Final = 300_000_000
 #: µs for which the death of a process is a problem, although others are alive.
 RECENT: Final = 600_000_000
 
@@ -142,14 +144,15 @@ def _deaths(status: Status) -> Iterator[Problem]:
 
 
 def _customers(status: Status) -> Iterator[Problem]:
+    """Find queues in which customers wait for LATE and nobody is there, or much longer although somebody is."""
     for queue in status.queues:
-        if queue.oldest is not None and not queue.available and status.at - queue.oldest >= LATE:
-            text = (
-                f"{_some(queue.waiting, 'customer')} waiting in the queue {queue.name}, the longest for "
-                f"{_age(status, queue.oldest)}, and nobody is available"
-            )
-            action = "see who is present and why nobody is asked: `python -m router explain CONVERSATION`"
-            yield Problem(Level.DEGRADED, text, action, "customers-wait-for-a-person")
+        if queue.oldest is None or status.at - queue.oldest < (VERY_LATE if queue.available else LATE):
+            continue
+        who = f"{queue.available} are available and do not take them" if queue.available else "nobody is available"
+        customers, age = _some(queue.waiting, "customer"), _age(status, queue.oldest)
+        text = f"{customers} waiting in the queue {queue.name}, the longest for {age}, and {who}"
+        action = "see who is present and why nobody is asked: `python -m router explain CONVERSATION`"
+        yield Problem(Level.DEGRADED, text, action, "customers-wait-for-a-person")
 
 
 def _some(number: int, one: str, many: str = "") -> str:

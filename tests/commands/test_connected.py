@@ -31,6 +31,7 @@ LINES = {
     "waiting --json": (REDIS, 1),
     "status": (f"down: {REDIS}", 2),
     "explain conv_conversation_1": (REDIS, 1),
+    "erase +15551230001 --yes": (REDIS, 1),
     "story SM1": (REDIS, 2),
     "story +15551230001 --around 14:03 --json": (REDIS, 2),
     "explain-signature --id 1-1": (REDIS, 1),

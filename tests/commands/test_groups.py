@@ -89,6 +89,13 @@ async def test_a_group_that_nobody_needs_is_removed(redis, streams, capsys):
     assert capsys.readouterr().err == "reports: no such group\n"
 
 
+async def test_a_removed_group_is_told_to_programs(redis, streams, capsys):
+    """One object for each stream that had it."""
+    assert await run("remove", "reports", "--json") == 0
+    removed = orjson.loads(capsys.readouterr().out)
+    assert (removed["stream"], removed["name"], removed["lag"], removed["is_removed"]) == (STREAM, "reports", 1, True)
+
+
 async def test_a_removed_group_leaves_nothing(redis, streams):
     """Its note is gone too: a handler that takes the name again begins as a new one, where its row says."""
     await redis.xreadgroup("reports", "me", {STREAM: ">"})

@@ -65,6 +65,8 @@ READING = {
     f"explain-signature --url {BASE_URL}/webhooks/messaging": {0, 1},
     "check": {0, 1},
     "repartition 2 --dry-run": {0},
+    f"erase {CUSTOMER} --dry-run": {0},
+    f"erase {CUSTOMER} --yes": {0, 1},
     "dead-letters replay --all": {1},
     "quarantine replay --all": {1},
     "dead-letters drop --all --yes": {0},

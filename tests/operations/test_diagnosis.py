@@ -9,7 +9,7 @@ import pytest
 
 from router.core.keys import OWN_GROUPS, RESOLVER
 from router.operations import diagnosis
-from router.operations.diagnosis import LATE, RECENT, find_problems, redis_away, worst
+from router.operations.diagnosis import LATE, RECENT, VERY_LATE, find_problems, redis_away, worst
 from router.operations.processes import ProcessState
 from router.operations.status_values import Level, SpoolReport, Status
 from router.operations.streams import GroupReport, StreamReport
@@ -99,6 +99,11 @@ CASES = {
         replace(WELL, queues=(QueueReport("billing", True, 2, NOW - LATE, 0, (), ()),)),
         Level.DEGRADED,
         "2 customers waiting in the queue billing, the longest for 60 s, and nobody is available",
+    ),
+    "nobody accepts": (
+        replace(WELL, queues=(QueueReport("billing", True, 1, NOW - VERY_LATE, 2, (), ()),)),
+        Level.DEGRADED,
+        "1 customer waiting in the queue billing, the longest for 5 minutes, and 2 are available and do not take them",
     ),
     "a death": (
         replace(WELL, processes=(*WELL.processes, process("worker", is_alive=False, seen_at=NOW - 30_000_000))),
