@@ -37,7 +37,7 @@ class Subcommand(NamedTuple):
     """One row of COMMANDS.
 
     `function` is `package.module:name`; it gets the parsed arguments, and returns the exit status or a coroutine of it.
-    `finds_dev`: without a REDIS_URL it uses the `dev` that runs in `--state-dir`.
+    `finds_dev`: without a REDIS_URL it uses the `dev` that runs in `--state-dir`, where it has that option.
     """
 
     summary: str
@@ -69,6 +69,7 @@ COMMANDS: Final[dict[str, Subcommand]] = {
         "the web page for people: desk and operations; and its users",
         "router.commands.console:run_console",
         options.add_console_options,
+        finds_dev=True,
     ),
     "sandbox": Subcommand(
         "the offline Conversations API on its own", "router.commands.sandbox:run_sandbox", options.add_sandbox_options
@@ -172,7 +173,7 @@ def make_parser() -> Parser:
 
 def run_command(command: Subcommand, arguments: argparse.Namespace) -> int:
     """Run a command, beside a running `dev` if it finds one; returns the exit status."""
-    if not command.finds_dev:
+    if not command.finds_dev or not hasattr(arguments, "state_dir"):
         return _call(command, arguments)
     with running_dev(arguments.state_dir) as found:
         if found is not None:

@@ -104,9 +104,11 @@ def add_console_options(parser: argparse.ArgumentParser) -> None:
         each.add_argument("--role", required=True, choices=CONSOLE_ROLES)
     link = actions.add_parser("link", help="print a link that signs a user in, once and within an hour")
     link.add_argument("name", metavar="NAME")
-    actions.add_parser("list", help="list users and tokens with their roles")
+    listing = actions.add_parser("list", help="list users and tokens with their roles")
     remove = actions.add_parser("remove", help="remove a user or token from the file; its sessions end")
     remove.add_argument("name", metavar="NAME")
+    for each in (user, token, link, listing, remove):
+        add_state_dir(each)
 
 
 def add_sandbox_options(parser: argparse.ArgumentParser) -> None:

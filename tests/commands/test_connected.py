@@ -35,6 +35,7 @@ LINES = {
     "story SM1": (REDIS, 2),
     "story +15551230001 --around 14:03 --json": (REDIS, 2),
     "explain-signature --id 1-1": (REDIS, 1),
+    "console link ana": (REDIS, 1),
     "repartition 2": ("ConnectionError: ", 1),
     "repartition 2 --dry-run": ("ConnectionError: ", 1),
     f"simulate sms --url http://{DEAD} --no-wait": (f"no response from http://{DEAD}: ClientConnectorError: ", 1),
