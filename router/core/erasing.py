@@ -25,6 +25,8 @@ _BEFORE: Final = (
     rb'(?:"(?:address|identity|author|from|From|Author|Identity|Address)"\s*:\s*"'
     rb"|(?:^|&)(?:From|Author|Identity|ParticipantIdentity|MessagingBinding\.Address)=|[A-Z]\|)"
 )
+#: The end of an escaped character, after which an address may begin.
+_ESCAPE: Final = rb"(?<=%[0-9A-Fa-f]{2})"
 _PREFIX: Final = rb"(?:(?:messenger|whatsapp|rcs|client|sip)(?::|%3A))?"
 
 
@@ -79,7 +81,7 @@ class ErasedCustomer:
 def read_customer(text: str) -> ErasedCustomer:
     """Return the customer at an address as a person writes it; raises QueryError for what names nobody."""
     address = parse_address(text)
-    phone = with_plus(canonicalize(Channel.WHATSAPP, address.value))
+    phone = with_plus(address.canonical)
     digits = phone.removeprefix("+")
     if digits.isdecimal():
         if len(digits) < E164_MIN:
@@ -97,9 +99,9 @@ def read_customer(text: str) -> ErasedCustomer:
 def _pattern_of(word: str) -> bytes:
     """Return the pattern of an address in any encoding in which it may rest."""
     if word.removeprefix("+").isdecimal():
-        return rb"(?<![0-9])" + word.removeprefix("+").encode() + rb"(?![0-9])"
+        return rb"(?:(?<![0-9])|" + _ESCAPE + rb")" + word.removeprefix("+").encode() + rb"(?![0-9])"
     forms = {word, quote(word, safe=""), quote(word), json.dumps(word)[1:-1]}
     text = rb"(?:" + rb"|".join(re.escape(form.encode("utf-8", "surrogatepass")) for form in sorted(forms)) + rb")"
     if "@" in word and ":" not in word:
-        return rb"(?i:(?<![\w.+-])" + text + rb"(?![\w-]|\.\w))"
+        return rb"(?i:(?:(?<![\w.+-])|" + _ESCAPE + rb")" + text + rb"(?![\w-]|\.\w))"
     return _BEFORE + _PREFIX + text + rb'(?:"|&|\||$)'

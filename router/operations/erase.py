@@ -21,6 +21,7 @@ from router.core.ledger.erasing import erase_from, participants_of
 from router.core.stored_fields import open_stored
 from router.core.stories import address_forms, digest_address, name_of_conversation
 from router.operations.erase_spool import erase_spool
+from router.operations.sealing import find_unopened
 from router.streams.client.scripts import load_script
 from router.streams.store import erasing
 from router.streams.store.dead_letters import drop, list_letters
@@ -111,6 +112,8 @@ class Erasure:
         Raises QueryError for an address of our side.
         """
         await self._refuse_own()
+        for stream, problem in (await find_unopened(self._redis, self._keys, self._sealer)).items():
+            self._report.note(f"{stream} is searched without what is sealed in it: {problem}")
         for _ in range(PASSES):
             before, keys = self._report.found, self._customer.keys
             await self._learn_persons()
@@ -231,9 +234,7 @@ class Erasure:
     async def _erase_letters(self) -> None:
         found = []
         async for letter in list_letters(self._redis, self._keys):
-            opened, problem = open_stored(letter.fields, self._sealer)
-            if problem:
-                self._report.note(f"dead letter {letter.name} is searched without what is sealed: {problem}")
+            opened, _ = open_stored(letter.fields, self._sealer)
             is_own = self._customer.has_subject(opened.get(b"subject", b"").decode("utf-8", "replace"))
             if is_own or any(map(self._customer.is_in, [*opened.values(), letter.reason.encode()])):
                 found.append(letter)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 #: Hashes per run of a script that searches them: Redis answers nothing else meanwhile, for a millisecond.
 _RUN: Final = 64
-#: Entries per page, and keys and ids per command.
-_PAGE: Final = 500
+#: Entries per page, whose bodies may be large, and keys and ids per command.
+_PAGE: Final = 100
 _MANY: Final = 500
 
 

@@ -1,0 +1,167 @@
+"""Erasing a customer: unfinished and parked events, the spool, mails to many, other customers, our own addresses."""
+
+from __future__ import annotations
+
+import pytest
+
+from router.core.addresses import Address
+from router.core.erasing import read_customer
+from router.core.errors import QueryError
+from router.core.events import share
+from router.core.keys import RESOLVER
+from router.operations.erase import Erasure
+from router.receiver.spool.journal import Journal
+from router.streams.store.append import Appender, InboundFields
+from router.streams.store.calls import CallStore
+from router.streams.store.ledgers import Store
+from router.streams.store.parking import count_parked
+from router.streams.store.persons import PersonStore
+from tests.core.builders import CONVERSATION, make_fact, make_participant
+from tests.operations.conftest import SUBJECT
+from tests.support.accounts import ACCOUNT, CUSTOMER, OURS
+from tests.support.contents import read_all
+
+OTHER = "+15551239999"
+OTHERS = f"SMS|{OTHER}|{OURS}"
+DIGITS = CUSTOMER.removeprefix("+").encode()
+
+
+@pytest.fixture
+def erase(deployment):
+    """Return a function that erases the customer, and returns the report."""
+
+    async def erase(text=CUSTOMER, *, is_dry_run=False, say=lambda _: None):
+        customer = read_customer(text)
+        return await Erasure(deployment.redis, deployment.settings, customer, is_dry_run=is_dry_run, say=say).run()
+
+    return erase
+
+
+def found_in(report):
+    return {place.where: (place.found, place.erased) for place in report.places.values() if place.found}
+
+
+async def test_events_that_wait_are_erased_and_said_to_be_unprocessed(deployment, erase):
+    """Those of others wait on, in their order."""
+    await deployment.park("k1", "k2")
+    await deployment.park("k3", subject=OTHERS)
+    assert await count_parked(deployment.redis, deployment.keys, deployment.inbound, RESOLVER) == 3
+    await deployment.redis.xadd(deployment.inbound, deployment.webhook("k4"))
+    dry = await erase(is_dry_run=True)
+    assert (found_in(dry), dry.is_done) == ({"inbound": (3, 0)}, True)
+    report = await erase()
+    assert found_in(report) == {"inbound": (3, 3)}
+    assert any("not processed yet" in note for note in report.notes)
+    assert await count_parked(deployment.redis, deployment.keys, deployment.inbound, RESOLVER) == 1
+    assert not [name for name, content in (await read_all(deployment.redis)).items() if DIGITS in content]
+    again = await erase()
+    assert (again.found, again.is_done) == (0, True)
+
+
+async def test_progress_is_told(deployment, erase):
+    """Keys and entries that were searched."""
+    for number in range(250):
+        await deployment.redis.xadd(deployment.inbound, deployment.webhook(f"k{number}", subject=OTHERS))
+    told = []
+    await erase(say=told.append)
+    assert f"{deployment.inbound}: 200 entries searched" in told
+    assert any("keys searched" in line for line in told)
+
+
+async def test_claims_stay(deployment, erase):
+    """A webhook that is repeated after the erasure is a duplicate; so is another report of the same message."""
+    appender = Appender(deployment.redis, deployment.keys)
+    fields = InboundFields("messaging", ACCOUNT, "key", SUBJECT, 1, b"Body=hi", 600, aliases=("alias",))
+    assert await appender.append(fields)
+    await erase()
+    assert await deployment.redis.xlen(deployment.inbound) == 0
+    assert not await appender.append(fields)
+    assert not await appender.append(InboundFields("x", ACCOUNT, "alias", SUBJECT, 1, b"Body=hi", 600))
+    assert await appender.append(InboundFields("messaging", ACCOUNT, "new", SUBJECT, 1, b"Body=hi", 600))
+
+
+async def test_a_mail_to_many_goes_with_its_shared_body(deployment, erase):
+    """The body is stored once beside the entries."""
+    appender, body = Appender(deployment.redis, deployment.keys), share(b'{"text": "my secret"}')
+    for number in range(2):
+        subject = f"EMAIL|ana@example.com|box{number}@example.com"
+        mail = InboundFields("email", ACCOUNT, f"key{number}", subject, 1, b"{}", 600, shared=body)
+        assert await appender.append(mail)
+    assert found_in(await erase("Ana@Example.com"))["inbound"] == (2, 2)
+    assert not any(b"my secret" in content for content in (await read_all(deployment.redis)).values())
+
+
+async def test_events_on_disk_are_erased(deployment, tmp_path):
+    """Of a dead receiver; those of others stay, and a file that a receiver holds is named."""
+    settings = deployment.settings.model_copy(update={"spool_dir": str(tmp_path)})
+
+    async def erase(*, is_dry_run=False):
+        return await Erasure(deployment.redis, settings, read_customer(CUSTOMER), is_dry_run=is_dry_run).run()
+
+    journal = Journal(tmp_path / "router@1-1.sqlite")
+    journal.add(
+        InboundFields("messaging", ACCOUNT, f"k{number}", subject, 1, b"Body=hi", 600)
+        for number, subject in enumerate((SUBJECT, OTHERS))
+    )
+    held = await erase()
+    assert any("router@1-1.sqlite is held by a receiver" in note for note in held.notes)
+    journal.close()
+    assert found_in(await erase(is_dry_run=True)) == {"spool": (1, 0)}
+    assert found_in(await erase()) == {"spool": (1, 1)}
+    left = Journal(tmp_path / "router@1-1.sqlite")
+    assert [row.fields.subject for row in left.read(0, 10)] == [OTHERS]
+    left.remove([2])
+    left.close()
+
+
+async def test_all_addresses_of_a_customer_are_erased(deployment, erase):
+    """A WhatsApp user's id is found by the phone, and a caller's call by the number."""
+    redis, keys = deployment.redis, deployment.keys
+    phone, user = Address("WHATSAPP", f"whatsapp:{CUSTOMER}"), Address("WHATSAPP", "whatsapp:US.12345678")
+    await PersonStore(redis, keys, 600).write(ACCOUNT, phone, phone, user)
+    await redis.xadd(deployment.inbound, deployment.webhook("k1", subject=f"WHATSAPP|US.12345678|{OURS}"))
+    await CallStore(redis, keys).note_participant(
+        ACCOUNT, "CA1", CONVERSATION, make_participant("p1", Address("VOICE", CUSTOMER))
+    )
+    await CallStore(redis, keys).note_end(ACCOUNT, "CA1")
+    report = await erase()
+    assert found_in(report) == {"inbound": (1, 1), "persons": (2, 2), "calls": (1, 1)}
+    assert (await CallStore(redis, keys).read(ACCOUNT, "CA1")).is_over
+    everything = b"".join((await read_all(redis)).values())
+    assert DIGITS not in everything
+    assert b"12345678" not in everything
+
+
+async def test_a_conversation_that_workers_change_meanwhile_is_erased(deployment, erase, monkeypatch):
+    """The commit that loses is made again; nothing of the other commit is lost."""
+    store = Store(deployment.redis, deployment.keys, marker_ttl=3600)
+    ledger = store.make_ledger(ACCOUNT, CONVERSATION)
+    ledger.take_participant(make_fact(make_participant("p1", Address("SMS", CUSTOMER)), 1))
+    assert await store.commit([ledger]) == [True]
+    commit, races = Store.commit, [1, 1]
+
+    async def commit_late(self, ledgers):
+        if races and self is not store:
+            races.pop()
+            other = await store.read_whole(ACCOUNT, CONVERSATION)
+            other.put("told", str(len(races)))
+            assert await commit(store, [other]) == [True]
+        return await commit(self, ledgers)
+
+    monkeypatch.setattr(Store, "commit", commit_late)
+    report = await erase()
+    assert found_in(report)["ledgers"] == (1, 1)
+    after = await store.read_whole(ACCOUNT, CONVERSATION)
+    assert after.fields["told"] == "0"
+    assert after.marker("p1").is_announced
+    assert CUSTOMER not in str(after.fields)
+    assert any("is open" in note for note in report.notes)
+
+
+async def test_our_own_address_is_refused(deployment, erase):
+    """Whatever customers wrote mentions it."""
+    await Store(deployment.redis, deployment.keys, marker_ttl=60).add_own_addresses(ACCOUNT, [Address("SMS", OURS)])
+    await deployment.redis.xadd(deployment.inbound, deployment.webhook())
+    with pytest.raises(QueryError, match="our side"):
+        await erase(OURS)
+    assert await deployment.redis.xlen(deployment.inbound) == 1
