@@ -22,7 +22,7 @@ from router.streams.store.ledgers import LedgerQuery, Store
 from router.streams.store.quarantine import count, keep, remove
 from router.streams.store.trim import Trimmer
 from router.streams.store.watch import find_joined
-from tests.streams.store.test_dead_letters import GROUP, REPLAYED_AT, deliver, letters_of, make_letter, replay
+from tests.streams.store.test_dead_letters import GROUP, REPLAYED_AT, deliver, letters_of, make_letter, replay_all
 from tests.streams.store.test_ledgers import ACCOUNT, make_closed, make_ledger
 from tests.streams.store.test_quarantine import BOUNDS, kept_in, refused
 from tests.streams.store.test_watch import make, publish
@@ -47,7 +47,8 @@ async def test_dead_letters_are_written_listed_and_replayed(redis, keys):
     letters = await letters_of(redis, keys)
     assert [letter.partition for letter in letters] == list(PARTITIONS)
     for letter in letters:
-        assert await replay(redis, keys, letter, replayed_at=REPLAYED_AT)
+        [entry_id] = await replay_all(redis, keys, [letter], replayed_at=REPLAYED_AT)
+        assert isinstance(entry_id, str)
     assert await letters_of(redis, keys) == []
 
 

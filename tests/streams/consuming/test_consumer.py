@@ -18,7 +18,7 @@ from router.streams.consuming.attempts import AttemptOutcome, Tries
 from router.streams.consuming.consumer import Limits
 from router.streams.consuming.groups import ensure_group
 from router.streams.delivery import Delivery, Done, Later, Poison, StreamRef
-from router.streams.store.dead_letters import replay
+from router.streams.store.dead_letters import replay_all
 from router.streams.store.parking import Parking
 from tests.streams.bench import GROUP, LIMITS, Bench
 from tests.support.waiting import deadline, scaled, until
@@ -495,7 +495,7 @@ async def test_a_replayed_dead_letter_is_attempted_again(bench):
     async with bench.make().running():
         await until(bench.letters)
         [letter] = await bench.letters()
-        await replay(bench.redis, bench.keys, letter, replayed_at="now")
+        await replay_all(bench.redis, bench.keys, [letter], replayed_at="now")
         await until(lambda: len(bench.attempts) == 2)
         await until(bench.is_settled)
     assert bench.deliveries[-1].fields == {b"n": b"a", b"replayed": b"now"}

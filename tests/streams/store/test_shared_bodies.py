@@ -13,7 +13,7 @@ from router.streams.consuming.groups import ensure_group
 from router.streams.delivery import Delivery, StreamRef
 from router.streams.store import shared_bodies
 from router.streams.store.append import Appender, InboundFields
-from router.streams.store.dead_letters import give_up, list_letters, replay
+from router.streams.store.dead_letters import give_up, list_letters, replay_all
 from router.streams.store.parking import Parking, Waiting, drop_parked, list_parked
 from router.streams.store.repeats import Repeats
 from router.streams.store.shared_bodies import SharedBodies
@@ -169,7 +169,7 @@ async def test_an_entry_that_comes_again_counts_too(redis, keys, stream, appende
     if position == "replayed":
         await make_letter(redis, keys, first)
         (letter,) = [one async for one in list_letters(redis, keys)]
-        await replay(redis, keys, letter, replayed_at="2026-01-08T12:00:00Z")
+        await replay_all(redis, keys, [letter], replayed_at="2026-01-08T12:00:00Z")
     else:
         assert await Repeats(redis, keys).append_again(first, "its conversation closed")
         await finish(redis, [first])
@@ -200,7 +200,7 @@ async def test_a_dead_letter_has_its_body_until_it_is_replayed(redis, keys, stre
     assert await stored(redis, keys) == {MAIL.name}
     first, second = [letter async for letter in list_letters(redis, keys)]
     assert len(b"".join(first.fields.values())) < 1_000
-    await replay(redis, keys, first, replayed_at="2026-01-08T12:00:00Z")
+    await replay_all(redis, keys, [first], replayed_at="2026-01-08T12:00:00Z")
     (again,) = await deliver(redis, stream)
     assert await SharedBodies(redis, keys).read([again]) == {MAIL.name.encode(): MAIL.data}
     await redis.delete(stream.key)
