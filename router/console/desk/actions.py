@@ -105,7 +105,13 @@ async def answer_offer(request: ConsoleRequest) -> Answer:
         opened = await request.ports.desk.reader.find(home[1])
         if answer.state is CommandState.DONE or (opened is not None and own_agent(opened.holding) == request.user):
             return Redirect(f"/desk/conversations/{home[1]}", shown)
-    return View(await read_desk(request, problem(answer.explanation)) | shown, _PATIENCE[answer.state], DESK)
+    data = await read_desk(request, problem(answer.explanation)) | shown | _error(answer)
+    return View(data, _PATIENCE[answer.state], DESK)
+
+
+def _error(answer: CommandAnswer) -> dict[str, str]:
+    """Return why something was refused, as all errors say it to programs; nothing if it was not."""
+    return {"error": answer.explanation} if answer.state is CommandState.REFUSED else {}
 
 
 async def reply(request: ConsoleRequest) -> Answer:
@@ -188,7 +194,7 @@ class _Attempt:
             draft=self._draft,
             form_id=self._form_id if is_pending else None,
         )
-        return View(data | {"answer": answer.to_json()}, status, CONVERSATION)
+        return View(data | {"answer": answer.to_json()} | _error(answer), status, CONVERSATION)
 
     def keep(self, status: int, text: str, answer: CommandAnswer | None = None) -> View:
         """Show what was written and why it was not sent, without the conversation."""
@@ -202,7 +208,7 @@ class _Attempt:
             "target": self._target,
             "answer": answer.to_json() if answer else None,
         }
-        return View(data, status, KEPT)
+        return View(data | ({"error": text} if status >= HTTPStatus.BAD_REQUEST else {}), status, KEPT)
 
 
 async def set_presence(request: ConsoleRequest) -> Answer:
@@ -231,7 +237,17 @@ _ACTIONS: Final = {
 _NAMES: Final = {kind: name for kind, (name, *_) in _ACTIONS.items()}
 
 PAGES: Final = (
-    Page("POST", "/desk/offers", answer_offer, Role.AGENT, "Desk", DESK, body=OfferForm, answer=SentView),
+    Page(
+        "POST",
+        "/desk/offers",
+        answer_offer,
+        Role.AGENT,
+        "Desk",
+        DESK,
+        body=OfferForm,
+        answer=SentView,
+        other_statuses=(202,),
+    ),
     Page("POST", "/desk/presence", set_presence, Role.AGENT, "Desk", DESK, body=PresenceForm, answer=PresenceView),
     *(
         Page(
@@ -244,6 +260,7 @@ PAGES: Final = (
             body=form,
             answer=SentView,
             checks_body=True,
+            other_statuses=(202,),
         )
         for name, handler, form, title in _ACTIONS.values()
     ),

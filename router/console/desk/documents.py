@@ -107,5 +107,6 @@ PAGES: Final = (
         body=CommandDocument,
         answer=CommandAccepted,
         checks_body=True,
+        other_statuses=(202,),
     ),
 )
