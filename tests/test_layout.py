@@ -24,9 +24,9 @@ FLOORS = (
     ("router.settings",),
     ("router.process",),
     ("router.agents",),
-    ("router.simulator", "router.receiver", "router.worker"),
+    ("router.receiver", "router.worker"),
     ("router.operations",),
-    ("router.console",),
+    ("router.console", "router.simulator"),
     ("router.commands", "router.dev"),
     ("router.__main__", "handlers"),
 )

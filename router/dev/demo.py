@@ -149,7 +149,7 @@ class Demo:
             self._has_joined.clear()
             await self._has_joined.wait()
 
-    def summary(self, python: str, state_dir: Path) -> list[str]:
+    def summary(self, program: str, state_dir: Path) -> list[str]:
         """Return the numbers of the demo, and a command to try next, which finds this `dev`."""
         joined = sum(map(len, self._joined.values()))
         sent = f"{self._sent} webhooks, duplicates among them, and two messages captured by the sandbox"
@@ -159,6 +159,6 @@ class Demo:
             f"{sent}: {self._participants} customers, {joined} participant.joined",
             "",
             "send one message, then the same again to see that nothing is published twice:",
-            f'  {python} -m router simulate sms{where} --from +15551230001 --to {OUR_NUMBER} --body "hi"',
+            f'  {program} simulate sms{where} --from +15551230001 --to {OUR_NUMBER} --body "hi"',
             "",
         ]

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import os
-import sys
 from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +29,7 @@ from router.operations.sealing import find_unopened
 from router.process.loop import until_stopped_or
 from router.process.output import set_up_log
 from router.process.supervisor import Supervisor
-from router.process.terminal import complain, show
+from router.process.terminal import complain, own_program, show
 from router.settings.check_files import check_files
 from router.settings.environment import child_environment, own_environment
 from router.settings.load import load
@@ -155,7 +153,7 @@ async def _follow(options: DevOptions, supervisor: Supervisor, follower: Followe
         if playing is not None and playing.done():
             has_arrived = playing.result()
             feed.flush()
-            show(*demo.summary(_python(), options.state_dir), unmasked=True)
+            show(*demo.summary(own_program(), options.state_dir), unmasked=True)
             if options.is_once:
                 return 0 if has_arrived and not failing.done() else 1
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -166,11 +164,6 @@ async def _follow(options: DevOptions, supervisor: Supervisor, follower: Followe
         if failing.done():
             complain(supervisor.failure)
         await end(following, failing, *([playing] if playing else []))
-
-
-def _python() -> str:
-    """Return the path of this Python, relative to the working directory."""
-    return os.path.relpath(sys.executable)
 
 
 async def _prepare_memory(options: DevOptions, environment: dict[str, str]) -> Path:

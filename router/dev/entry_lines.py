@@ -105,6 +105,7 @@ class _Told:
             conversation=data.conversation.id,
             key=masked_key(data.cause.idempotency_key),
             ids={
+                "event": data.cause.event_id or "",
                 "conversation": data.conversation.id,
                 "participant": participant,
                 "entry": self._entry_id,

@@ -90,5 +90,10 @@ def customer_of(entry: Entry) -> str:
 
 def shown(address: str) -> str:
     """Return an address for a column that stands beside its channel: masked, without a prefix."""
+    return mask(without_prefix(address))
+
+
+def without_prefix(address: str) -> str:
+    """Return an address, masked or not, without the prefix that repeats its channel."""
     prefix, colon, rest = address.partition(":")
-    return mask(rest if colon and prefix.lower() in PREFIXES else address)
+    return rest if colon and prefix.lower() in PREFIXES else address

@@ -70,7 +70,7 @@ class LineLayout:
         style = happening.kind.style if self._has_colors else Style.PLAIN
         columns = max(1, self._columns())
         lines = [(self._lay_out(happening, customer, columns), style)]
-        if self._is_verbose and happening.ids:
+        if self._is_verbose and any(happening.ids.values()):
             ids = "  ".join(f"{name} {visible(text)}" for name, text in happening.ids.items() if text)
             lines.append((f"{'':<11}{ids}", Style.FAINT if self._has_colors else Style.PLAIN))
         return lines

@@ -12,6 +12,7 @@ import orjson
 
 from router.core.timestamps import to_microseconds
 from router.dev.happening import Happening, LineKind
+from router.dev.known import without_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,9 +47,10 @@ def tell_line(line: bytes) -> Happening | None:
 
 def _make(fields: Fields, kind: LineKind, who: str, text: str, **more: Any) -> Happening:
     key, conversation = (str(fields.get(name) or "") for name in ("key", "conversation"))
-    customer = more.pop("customer", str(fields.get("address") or ""))
+    customer = without_prefix(str(fields.get("address") or ""))
     at = to_microseconds(str(fields.get("time"))) or 0
-    ids = {"conversation": conversation, "key": key, "entry": str(fields.get("entry") or "")}
+    event, entry = (str(fields.get(name) or "") for name in ("event_id", "entry"))
+    ids = {"event": event, "conversation": conversation, "entry": entry}
     return Happening(at, kind, who, text, customer=customer, key=key, conversation=conversation, ids=ids, **more)
 
 

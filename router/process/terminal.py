@@ -13,6 +13,7 @@ import contextlib
 import os
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from router.core.printable import masked, visible, visible_json
@@ -20,6 +21,8 @@ from router.core.printable import masked, visible, visible_json
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+#: The script that the package installs.
+_SCRIPT: Final = "participant-router"
 #: Characters of a line; a longer one is cut.
 MAX_LINE: Final = 16_384
 #: The exit status of a command whose reader is gone: that of a program which SIGPIPE ends.
@@ -86,6 +89,17 @@ def show_styled(lines: Iterable[tuple[str, Style]]) -> None:
     """Print lines to a terminal in their styles, all at once; they are masked already. Raises OutputLostError."""
     shown = [(_prepared(line, unmasked=True), style) for line, style in lines]
     _print_all([f"\x1b[{style}m{line}\x1b[0m" if style else line for line, style in shown], "\n")
+
+
+def own_program() -> str:
+    """Return how this program was called, for commands that it suggests: they can be pasted as they stand."""
+    name = Path(sys.argv[0])
+    return name.name if name.suffix != ".py" and name.name.startswith(_SCRIPT) else f"{_python()} -m router"
+
+
+def _python() -> str:
+    """Return the path of this Python, relative to the working directory where that is shorter."""
+    return min(os.path.relpath(sys.executable), sys.executable, key=len)
 
 
 def has_terminal() -> bool:

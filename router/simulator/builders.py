@@ -32,6 +32,7 @@ from router.simulator.voice_command import follow_call, make_call
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from router.core.events import Identity
     from router.inbound.email.mail import ReceivedMail
 
 
@@ -57,6 +58,7 @@ class WebhookSpec:
     body: str = "hi"
     channel: str = "SMS"
     participant_type: str = "CUSTOMER"
+    recipient_id: str | None = None
     sid: str | None = None
     salt: str = ""
     service_sid: str = DEFAULT_CLASSIC_SERVICE_SID
@@ -94,6 +96,15 @@ def keys_of(webhook: SimulatedWebhook, account_sid: str) -> list[str]:
 
     Where a callback carries the time, the same command again makes another key.
     """
+    return [key for one in _identities(webhook, account_sid) for key in (one.key, *one.aliases)]
+
+
+def event_keys_of(webhook: SimulatedWebhook, account_sid: str) -> list[str]:
+    """Return the idempotency key of each event in a webhook; none if the receiver does not take it in."""
+    return [one.key for one in _identities(webhook, account_sid)]
+
+
+def _identities(webhook: SimulatedWebhook, account_sid: str) -> list[Identity]:
     source = next((source for source in SOURCES.values() if source.path == webhook.path), None)
     if source is None:
         return []
@@ -103,7 +114,7 @@ def keys_of(webhook: SimulatedWebhook, account_sid: str) -> list[str]:
         pieces = source.split(Webhook(webhook.body, fields, webhook.token, mails), account_sid)
     except WebhookError:
         return []
-    return [key for piece in pieces for key in (piece.identity.key, *piece.identity.aliases)]
+    return [piece.identity for piece in pieces]
 
 
 def _read_mails(webhook: SimulatedWebhook) -> tuple[ReceivedMail, ...]:
@@ -175,6 +186,7 @@ def _callback(kind: str, spec: WebhookSpec) -> SimulatedWebhook:
         conversation_id=spec.conversation_id,
         participant_id=spec.participant_id,
         participant_type=spec.participant_type,
+        recipient_id=spec.recipient_id,
         body=spec.body,
         now=spec.now,
     )

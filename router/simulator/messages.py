@@ -133,6 +133,7 @@ class Scene:
     participant_type: str = "CUSTOMER"
     body: str = "hi"
     name: str | None = None
+    recipient_id: str | None = None
 
 
 def scene_id(prefix: str, text: str, now: int) -> str:
@@ -170,7 +171,8 @@ def scene_callback(kind: str, scene: Scene, *, token: str | None = None) -> Simu
 
 def _communication(scene: Scene) -> dict[str, Any]:
     author = {"address": scene.customer, "channel": scene.channel, "participantId": scene.participant_id}
-    ours = scene_id("conv_participant", f"{scene.conversation_id}{scene.recipient}", scene.now)
+    made_up = scene_id("conv_participant", f"{scene.conversation_id}{scene.recipient}", scene.now)
+    ours = scene.recipient_id or made_up
     recipient = {"address": scene.recipient, "channel": scene.channel, "participantId": ours}
     return {
         "id": scene_id("conv_communication", f"{scene.conversation_id}{scene.body}", scene.now),

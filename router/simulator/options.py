@@ -29,6 +29,7 @@ _EXAMPLES: Final = """\
                                                          one user, first with the phone and then without
   simulate voice; simulate voice --status completed      a call, and its end
   simulate voice --handoff-data '{"reason": "billing"}'  the AI agent hands the same call over to people
+  simulate sms --customers 1000 --rate 200 --new         a thousand customers, 200 webhooks per second
   simulate email --subject Order --attachment order.pdf  a mail with an attachment
 """
 
@@ -70,6 +71,11 @@ def add_simulate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help="the receiver (default: ROUTER_URL, or the one in dev.env)")
     parser.add_argument("--state-dir", default=str(STATE_DIR), help="directory in which `dev` wrote dev.env")
     parser.add_argument("--no-wait", action="store_true", help="do not wait for the resulting entries")
+    load = parser.add_argument_group("load", "many customers at once, with a summary")
+    load.add_argument(
+        "--customers", type=_count, metavar="N", help="so many customers send it, each from an own address"
+    )
+    load.add_argument("--rate", type=_seconds, metavar="R", help="webhooks per second (default: as many as it takes)")
     _add_faults(parser)
     parser.epilog = _epilog()
 
@@ -84,7 +90,9 @@ def parse_simulate(arguments: Sequence[str]) -> argparse.Namespace:
 def _add_faults(parser: argparse.ArgumentParser) -> None:
     faults = parser.add_argument_group("faults", "repeats, disorder, delay and wrong signatures")
     faults.add_argument("--times", type=_count, default=1, metavar="N", help="send each webhook N times")
-    faults.add_argument("--parallel", type=_count, default=1, metavar="N", help="requests at once")
+    faults.add_argument(
+        "--parallel", type=_count, metavar="N", help="requests at once (default: 1, with --customers 100)"
+    )
     faults.add_argument("--shuffle", action="store_true", help="random order, with the repeats among the others")
     faults.add_argument("--seed", type=int, metavar="N", help="seed of the random order (default: a new one, printed)")
     faults.add_argument(

@@ -15,10 +15,11 @@ from router.streams.store.inspect import read_stream
 from router.streams.store.watch import find_joined, last_ids, participant_streams, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from router.core.entries import Entry
     from router.core.keys import Keys
+    from router.simulator.scenario import ScenarioStep
     from router.streams.client.connection import Redis
 
 #: Seconds to wait for the workers.
@@ -39,13 +40,9 @@ class OutcomeReader:
         """Start at the present end of the streams."""
         return cls(redis, keys, await last_ids(redis, participant_streams(keys)))
 
-    @property
-    def waited(self) -> str:
-        """How long `collect` waited, in words."""
-        return "after all events were processed" if self._is_settled else f"within {PATIENCE:.0f} s"
-
-    async def collect(self, resource_ids: Collection[str], customers: Collection[tuple[str, str]]) -> list[Entry]:
-        """Return the entries that these resources caused, or that are about these customers (channel, address)."""
+    async def collect(self, steps: Sequence[ScenarioStep]) -> list[Entry]:
+        """Return the entries that the resources of these steps caused, or that are about their customers."""
+        resource_ids, customers = {step.webhook.resource_id for step in steps}, _customers_of(steps)
         found: list[Entry] = []
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE), aclosing(watch(self._redis, self._position)) as reads:
@@ -59,9 +56,9 @@ class OutcomeReader:
                     self._is_settled = self._is_settled or (not rows and await self._has_settled())
         return found
 
-    async def find_known(self, customers: Collection[tuple[str, str]]) -> list[Entry]:
-        """Return the newest `participant.joined` of each customer that is still on the streams."""
-        found = [await find_joined(self._redis, self._keys, *customer) for customer in sorted(customers)]
+    async def find_known(self, steps: Sequence[ScenarioStep]) -> list[Entry]:
+        """Return the newest `participant.joined` of each customer of these steps that is still on the streams."""
+        found = [await find_joined(self._redis, self._keys, *customer) for customer in sorted(_customers_of(steps))]
         return [entry for entry in found if entry is not None]
 
     async def _has_settled(self) -> bool:
@@ -72,6 +69,11 @@ class OutcomeReader:
             if not groups or any(group.pending or group.parked or group.lag != 0 for group in groups):
                 return False
         return True
+
+
+def _customers_of(steps: Sequence[ScenarioStep]) -> set[tuple[str, str]]:
+    """Return the customers of steps, each as channel and address."""
+    return {(step.customer.channel, step.customer.value) for step in steps}
 
 
 def _is_about(entry: Entry, resource_ids: Collection[str], customers: Collection[tuple[str, str]]) -> bool:

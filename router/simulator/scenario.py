@@ -24,7 +24,7 @@ from router.simulator.messages import scene_id
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from router.core.addresses import Address
     from router.simulator.http import Sender
@@ -69,6 +69,7 @@ def make_steps(arguments: argparse.Namespace, environment: Mapping[str, str]) ->
         body=arguments.body,
         channel=arguments.channel,
         participant_type=arguments.participant_type,
+        recipient_id=getattr(arguments, "own_participant", None),
         sid=arguments.sid,
         salt=secrets.token_hex(8) if arguments.new else "",
         service_sid=environment.get("TWILIO_CLASSIC_SERVICE_SID", DEFAULT_CLASSIC_SERVICE_SID),
@@ -107,19 +108,23 @@ async def send_steps(
     environment: Mapping[str, str],
     *,
     seed: int | None = None,
+    sent: Collection[int] = (),
 ) -> None:
     """Send all steps as the command line says, shuffled with a `seed`; the steps then know their responses.
 
+    Those in `sent` were sent once already: they are sent once less.
     Raises the first error (OSError where nothing listens) once every request was tried.
     """
     fault = SignatureFault(
         is_tampered=arguments.tamper, has_wrong_token=arguments.wrong_token, is_unsigned=arguments.unsigned
     )
-    plan = make_plan(len(steps), times=arguments.times, delay=arguments.delay, seed=seed)
-    slots = asyncio.Semaphore(arguments.parallel)
+    plan = list(make_plan(len(steps), times=arguments.times, delay=arguments.delay, seed=seed))
+    for place in sent:
+        plan.remove(next(planned for planned in plan if planned.step == place))
+    slots = asyncio.Semaphore(arguments.parallel or 1)
     responses: dict[int, bytes] = {}
     async with AsyncExitStack() as stack:
-        senders = await _open_senders(stack, environment, steps)
+        senders = await open_senders(stack, environment, steps)
 
         async def post(number: int) -> None:
             step = steps[number]
@@ -153,7 +158,7 @@ async def capture_messages(steps: Sequence[ScenarioStep], environment: Mapping[s
     return [report for report in reports if report]
 
 
-async def _open_senders(
+async def open_senders(
     stack: AsyncExitStack, environment: Mapping[str, str], steps: Sequence[ScenarioStep]
 ) -> dict[Family, Sender]:
     """Return the sender of each family; families that are signed alike share one."""

@@ -18,7 +18,7 @@ from router.simulator.options import parse_simulate
 def test_the_suggested_command_finds_this_dev(state_dir):
     """It names the state directory unless that is the usual one, so that it works as it stands."""
     demo = Demo({}, None, Keys(), team=Team(), say=lambda _: None)
-    (line,) = [line for line in demo.summary("python", state_dir) if "simulate" in line]
+    (line,) = [line for line in demo.summary("python -m router", state_dir) if "simulate" in line]
     python, option, module, command, *arguments = shlex.split(line)
     assert (python, option, module, command) == ("python", "-m", "router", "simulate")
     assert Path(parse_simulate(arguments).state_dir) == state_dir

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
 import aiohttp
 import pytest
 
@@ -59,6 +62,9 @@ def run(dev):
         (("sms", "--age", "nan"), "--age"),
         (("sms", "--seed", "7"), "--seed"),
         (("sms", "--sid", "SM1", "--new"), "--sid and --new"),
+        (("sms", "--rate", "7"), "--rate: needs --customers"),
+        (("sms", "--customers", "0"), "--customers"),
+        (("sms", "--customers", "3", "--times", "2", "--tamper"), "without --tamper, --times"),
         (("smss",), "KIND"),
     ],
 )
@@ -102,9 +108,11 @@ async def test_the_entries_of_a_message_are_printed_once(run):
     assert "+15552220001" not in output  # masked
     status, output = await run(*message)
     assert (status, "(a duplicate)" in output, "already published" in output) == (0, True, True)
+    assert "the first time: joined, because default" in output
     status, output = await run(*message, "--new")
     assert (status, "(a duplicate)" in output, "participant.joined" in output) == (0, False, False)
     assert "communication.received" in output
+    assert "  known, because announced in its conversation" in output
 
 
 async def captured(dev, sender):
@@ -173,11 +181,25 @@ async def test_a_mail_parsed_or_raw_is_the_same(run, tmp_path):
 @pytest.mark.processes
 @pytest.mark.parametrize("kind", ["sms", "email"])
 @pytest.mark.parametrize("fault", ["--tamper", "--wrong-token", "--unsigned"])
-async def test_signature_faults_are_refused(run, fault, kind):
-    """A webhook with a wrong signature is answered 403, and the command ends with status 1."""
+async def test_signature_faults_are_refused(run, dev, fault, kind):
+    """A webhook with a wrong signature is answered 403, status 1; where it is and how to find out why is said."""
     status, output = await run(kind, "--body", f"refused for {fault}", fault)
     assert status == 1
     assert ": 403" in output
+    (entry,) = re.findall("kept in the quarantine as ([0-9]+-[0-9]+)", output)
+    assert re.search(rf"more: .* (explain-signature --id|quarantine show) {entry}", output), output
+    command = shlex.split(output[output.index("more: ") :].splitlines()[0])
+    status, explained = await run_command(*command[command.index("router") + 1 :], environment=dev)
+    assert entry in explained or status == 1, explained
+    assert "Wrong or missing settings" not in explained
+
+
+@pytest.mark.processes
+async def test_a_refused_webhook_of_before_is_found_again(run):
+    """A repeat has no entry of its own: the one that counts it is named, with how often it came."""
+    for times in ("", ", 2 times"):
+        _, output = await run("sms", "--body", "refused again", "--tamper")
+        assert re.search(rf"kept in the quarantine as [0-9]+-[0-9]+{times}\n", output), output
 
 
 @pytest.mark.processes
@@ -199,7 +221,7 @@ async def test_every_kind_of_status_callback_is_accepted(run):
 
 @pytest.mark.processes
 async def test_a_scenario_is_repeatable(run):
-    """Several webhooks of one customer, repeated and shuffled: one participant per channel and conversation."""
+    """Several webhooks of one customer, repeated and shuffled: one participant per channel, whatever reports it."""
     scenario = ("sms", "whatsapp", "event-stream-sms", "participant-added", "--from", "+15552220004")
     faults = ("--times", "3", "--shuffle", "--delay", "0.01", "--parallel", "2")
     status, output = await run(*scenario, *faults, "--seed", "7")
@@ -208,7 +230,7 @@ async def test_a_scenario_is_repeatable(run):
     assert "all: 12 x 200" in output
     joined = [line for line in output.splitlines() if "participant.joined" in line]
     assert sum("WHATSAPP" in line for line in joined) == 1
-    assert sum(" SMS " in line for line in joined) == 2, output  # one by message, one in the callback's conversation
+    assert sum(" SMS " in line for line in joined) == 1, output  # the callback is about the message's conversation
     status, output = await run(*scenario[:3], *scenario[4:], *faults)  # without --seed one is chosen and printed
     assert (status, "--seed " in output, "already published" in output) == (0, True, True), output
 
@@ -220,7 +242,7 @@ async def test_a_stale_callback_changes_nothing(run):
     status, output = await run("participant-added", *who)
     assert (status, "participant.joined" in output) == (0, True), output
     status, output = await run("participant-removed", *who, "--age", "3600")
-    assert (status, "participant.left" in output, "already published" in output) == (0, False, True), output
+    assert (status, "participant.left" in output, "  stale, because older than" in output) == (0, False, True), output
 
 
 @pytest.mark.processes
@@ -263,5 +285,36 @@ async def test_a_classic_member_is_announced_once(run):
 @pytest.mark.parametrize("kind", ["classic-conversation-add", "classic-user-updated"])
 async def test_pre_action_and_disregarded_webhooks_are_answered(run, kind):
     """A pre-action webhook and an event that is disregarded are answered 200 like the others."""
-    status, output = await run(kind, "--from", "+15552220007", "--no-wait")
+    status, output = await run(kind, "--from", "+15552220007")
     assert (status, ": 200" in output) == (0, True), output
+    assert ("no event follows" if kind.endswith("add") else "  ignored, because ") in output
+
+
+@pytest.mark.processes
+async def test_callbacks_are_about_the_conversation_that_the_message_opened(run, dev):
+    """Their ids are those of the router and the sandbox; the conversation is closed at the end, for both sides."""
+    scenario = ("sms", "participant-added", "communication-created", "conversation-closed")
+    status, output = await run(*scenario, "--from", "+15552220008")
+    assert status == 0, output
+    assert len(set(re.findall("conv_conversation_[0-9a-z]+", output))) == 1, output
+    assert output.count("participant.joined") == 1, output
+    assert "known, because already announced" in output
+    assert re.search("conversation-closed .*: closed, because", output), output
+
+
+@pytest.mark.processes
+async def test_a_load_is_counted(run):
+    """Each customer has an own address; what was sent, accepted and published is said, and that nothing waits."""
+    status, output = await run("sms", "--customers", "20", "--rate", "200", "--from", "+15552230000")
+    assert status == 0, output
+    rows = dict(line.split(maxsplit=1) for line in output.splitlines() if line.split()[0].isalpha())
+    assert rows["sent"].startswith("20 in ")
+    assert (rows["accepted"], rows["refused"]) == ("20", "0")
+    assert rows["answers"].startswith("p50 ")
+    assert rows["published"] == "20 communication.received, 20 participant.joined"
+    assert rows["waiting"].startswith("0 ")
+
+
+def test_a_load_without_a_receiver_ends_with_status_1(fail):
+    """Nothing listens: each request counts as one without an answer, and none is a traceback."""
+    assert fail("sms", "--customers", "3", expected=1, **ENVIRONMENT) == ""

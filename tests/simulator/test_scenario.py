@@ -185,3 +185,10 @@ def test_a_plan_is_complete_bounded_and_repeatable(count, times, delay, seed):
     assert Counter(planned.step for planned in plan) == dict.fromkeys(range(count), times)
     assert all(0.0 <= planned.pause <= 2 * delay for planned in plan)
     assert plan == make_plan(count, times=times, delay=delay, seed=seed)
+
+
+async def test_a_step_that_was_sent_before_is_sent_once_less():
+    """The message that opens the conversation goes ahead of the others, and counts."""
+    steps, arguments = steps_of("sms", "participant-added", "--times", "2")
+    await send_steps(steps, arguments, ENVIRONMENT, sent={0})
+    assert [sid for sid, _ in recorders[0].sent] == [steps[place].webhook.resource_id for place in (0, 1, 1)]
