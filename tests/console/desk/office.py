@@ -147,15 +147,19 @@ class LivePage:
         self._response = response
         self._events: list[tuple[str, str]] = []
 
-    async def next(self, name: str, having: str = "") -> str:
-        """Wait for an event of a name whose text has `having`, and return its text; each event is returned once."""
-        async with deadline(10):
+    async def next(self, name: str, having: str = "", lacking: str = "\0") -> str:
+        """Wait for an event whose text has `having` and not `lacking`; return the text, each event's once."""
+        async with deadline(30):
             while True:
                 for number, (event, text) in enumerate(self._events):
-                    if event == name and having in text:
+                    if event == name and having in text and lacking not in text:
                         del self._events[number]
                         return text
                 self._events.append(await self._read())
+
+    def forget(self) -> None:
+        """Drop the events that have come before."""
+        self._events.clear()
 
     async def _read(self) -> tuple[str, str]:
         event, lines = "", []

@@ -77,7 +77,9 @@ async def test_an_open_page_shows_an_offer_and_what_the_customer_says_by_itself(
         await dana.answer(await dana.offer(), "accept")
         await desk.next("lists", "My conversations (1)")
         for text in ("are you there?", "thank you"):
+            desk.forget()
             await dana.conversation(conversation)
+            await desk.next("lists", lacking=" new")
             await office.customer_writes(text)
             await desk.next("lists", "1 new")
         async with dana.page(conversation) as page:
