@@ -20,10 +20,11 @@ from router.core.sealing import NO_KEYS
 from router.core.stored_fields import open_stored
 from router.logs import describe, log
 from router.streams.client.connection import RedisError
+from router.streams.client.error_replies import passes
 from router.tasks import end
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from router.core.keys import Keys
     from router.core.sealing import Sealer
@@ -167,8 +168,9 @@ class Hub:
         for part in parts:
             pipeline.xread(dict(part), count=PAGE)
         is_full = False
-        for rows in await pipeline.execute():
-            for stream, entries in rows or []:
+        for part, rows in zip(parts, await pipeline.execute(raise_on_error=False), strict=True):
+            found = await self._read_apart(dict(part), rows) if isinstance(rows, Exception) else rows
+            for stream, entries in found or []:
                 name = stream.decode()
                 self._position[name] = entries[-1][0].decode()
                 is_full = is_full or len(entries) == PAGE
@@ -177,13 +179,33 @@ class Hub:
                     self._publish(Arrival(self._streams[name], name, entry_id.decode(), opened))
         return is_full
 
+    async def _read_apart(self, part: Mapping[str, str], error: Exception) -> list[Any]:
+        """Return the entries of streams that cannot be read together: a key that is no stream has none.
+
+        Raises the error if it is an outage.
+        """
+        if passes(error):
+            raise error
+        found: list[Any] = []
+        for stream, last in part.items():
+            try:
+                found += await self._redis.xread({stream: last}, count=PAGE) or []
+            except RedisError as problem:
+                if passes(problem):
+                    raise
+        return found
+
     async def _last_ids(self) -> dict[str, str]:
         pipeline = self._redis.pipeline(transaction=False)
         for stream in self._streams:
             pipeline.xrevrange(stream, count=1)
-        newest: list[Any] = await pipeline.execute()
+        newest: list[Any] = await pipeline.execute(raise_on_error=False)
+        outage = next((one for one in newest if isinstance(one, Exception) and passes(one)), None)
+        if outage is not None:
+            raise outage
         return {
-            stream: rows[0][0].decode() if rows else "0-0" for stream, rows in zip(self._streams, newest, strict=True)
+            stream: rows[0][0].decode() if rows and not isinstance(rows, Exception) else "0-0"
+            for stream, rows in zip(self._streams, newest, strict=True)
         }
 
     def _publish(self, news: Arrival | RedisState) -> None:

@@ -117,8 +117,9 @@ async def _run(options: DevOptions, stack: AsyncExitStack, tails: LogTails) -> i
         show(f"  console   {await make_dev_link(redis, settings.keys, settings.console_url or '')}", unmasked=True)
         unopened = await find_unopened(redis, settings.keys, settings.sealer)
         show(*(f"  WARNING   {stream}: {problem}; events wait for it" for stream, problem in unopened.items()))
-    known = Known()
-    feed = Feed(LineLayout.of_output(is_verbose=options.is_verbose), known)
+    known, layout = Known(), LineLayout.of_output(is_verbose=options.is_verbose)
+    show("  times     UTC", f"  signs     {layout.legend()}", "")
+    feed = Feed(layout, known)
     demo = Demo(environment, redis, settings.keys, team=team, say=feed.add)
     answers = AnswerReader(known, environment)
     follower = Follower(

@@ -6,7 +6,6 @@ text of one and the decision of the other.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.addresses import Channel
@@ -214,9 +213,8 @@ def _name(holder: EntryHolder) -> str:
 
 
 def _clock(text: str) -> str:
-    """Return a time of an entry as a local time of day, the text itself if it is none."""
-    micros = to_microseconds(text)
-    return text if micros is None else datetime.fromtimestamp(micros // 1_000_000).astimezone().strftime("%H:%M:%S")
+    """Return a time of an entry as the time of day, the text itself if it is none."""
+    return text if to_microseconds(text) is None else text[11:19]
 
 
 _ENDINGS: Final = {

@@ -11,37 +11,35 @@ from router.process.terminal import Style
 
 
 class LineKind(Enum):
-    """The kinds of lines: the sign of each, the same in ASCII, and its style."""
+    """The kinds of lines: the sign of each, the same in ASCII, its style, and what it means."""
 
-    HEARD = ("→", ">", Style.PLAIN)
-    SAID = ("←", "<", Style.GREEN)
-    HANDOFF = ("⇄", "^", Style.MAGENTA)
-    NOTE = ("·", ".", Style.FAINT)
-    REPEAT = ("=", "=", Style.FAINT)
-    WAITS = ("~", "~", Style.YELLOW)
-    REFUSED = ("✗", "x", Style.RED)
-    DEAD = ("✝", "+", Style.RED)
-    TROUBLE = ("!", "!", Style.RED)
-    WELL = ("✓", "v", Style.BLUE)
-
-    @property
-    def sign(self) -> str:
-        """The sign in Unicode."""
-        return self.value[0]
-
-    @property
-    def plain_sign(self) -> str:
-        """The sign in ASCII."""
-        return self.value[1]
+    HEARD = ("→", ">", Style.PLAIN, "a customer")
+    SAID = ("←", "<", Style.GREEN, "our side")
+    HANDOFF = ("⇄", "^", Style.MAGENTA, "handoff")
+    NOTE = ("·", ".", Style.FAINT, "note")
+    REPEAT = ("=", "=", Style.FAINT, "repeat")
+    WAITS = ("~", "~", Style.YELLOW, "waits")
+    REFUSED = ("✗", "x", Style.RED, "refused")
+    DEAD = ("✝", "+", Style.RED, "dead letter")
+    TROUBLE = ("!", "!", Style.RED, "trouble")
+    WELL = ("✓", "v", Style.BLUE, "well again")
 
     @property
     def style(self) -> Style:
         """The style in a terminal with colors."""
         return self.value[2]
 
+    def sign(self, *, is_plain: bool = False) -> str:
+        """Return the sign, in ASCII if `is_plain`."""
+        return self.value[1] if is_plain else self.value[0]
+
+    def explain(self, *, is_plain: bool = False) -> str:
+        """Return the sign and what it means."""
+        return f"{self.sign(is_plain=is_plain)} {self.value[3]}"
+
 
 #: All signs, to find out whether an output has them.
-SIGNS: Final = "".join(kind.sign for kind in LineKind)
+SIGNS: Final = "".join(kind.sign() for kind in LineKind)
 
 
 @value

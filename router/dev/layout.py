@@ -1,7 +1,7 @@
 """The layout of `dev`: a happening on one line that fits into the terminal, and its ids below it on request.
 
 Texts and names come from outside: they are masked and made visible before they are measured, by the columns that a
-terminal gives them.
+terminal gives them. Times are in UTC, as in logs and stories and as `--around` takes them.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from router.core.printable import fit, masked, visible, width
-from router.dev.happening import SIGNS
+from router.dev.happening import SIGNS, LineKind
 from router.process.terminal import Style, can_show, has_terminal
 from router.settings.environment import allows_colors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import tzinfo
 
     from router.dev.happening import Happening
 
@@ -48,13 +47,11 @@ class LineLayout:
         is_verbose: bool = False,
         has_colors: bool = False,
         has_signs: bool = True,
-        zone: tzinfo | None = None,
     ) -> None:
         self._columns = columns
         self._is_verbose = is_verbose
         self._has_colors = has_colors
         self._has_signs = has_signs
-        self._zone = zone
 
     @classmethod
     def of_output(cls, *, is_verbose: bool) -> LineLayout:
@@ -62,6 +59,10 @@ class LineLayout:
         return cls(
             is_verbose=is_verbose, has_colors=has_terminal() and allows_colors(), has_signs=can_show(SIGNS + "…")
         )
+
+    def legend(self) -> str:
+        """Return what the signs mean, on one line."""
+        return "  ".join(kind.explain(is_plain=not self._has_signs) for kind in LineKind)
 
     def lines_of(self, happening: Happening, customer: str) -> list[tuple[str, Style]]:
         """Return the line of a happening with its style, and with ids the line below it; none for a detail."""
@@ -76,7 +77,7 @@ class LineLayout:
         return lines
 
     def _lay_out(self, happening: Happening, customer: str, columns: int) -> str:
-        sign = happening.kind.sign if self._has_signs else happening.kind.plain_sign
+        sign = happening.kind.sign(is_plain=not self._has_signs)
         cells = [self._time(happening.at), sign, _cell(_safe(happening.who), _WHO)]
         if columns >= _NARROW:
             cells.append(_cell(_safe(customer), _CUSTOMER))
@@ -96,9 +97,10 @@ class LineLayout:
         tail = f"  [{remark}]"
         return f"{fit(text, max(room - width(tail), room // _SHARE))}{tail}"
 
-    def _time(self, at: int) -> str:
+    @staticmethod
+    def _time(at: int) -> str:
         moment = _EPOCH + timedelta(microseconds=min(max(at, 0), _LATEST))
-        return moment.astimezone(self._zone).strftime("%H:%M:%S")
+        return moment.strftime("%H:%M:%S")
 
     def _plain(self, line: str) -> str:
         return line if self._has_signs else line.replace("…", "~")

@@ -50,6 +50,17 @@ async def test_everybody_gets_what_arrives_from_now_on(hub, redis):
             assert {one.fields[b"event"] for one in news} == {b"\xff"}
 
 
+async def test_a_key_that_is_no_stream_hides_no_other(hub, redis):
+    """Somebody's SET under the name of a stream: its neighbors are read, and Redis is not away."""
+    await redis.set(KEYS.dead_letters(0), "text")
+    async with hub.subscribe() as subscription:
+        await reading(hub)
+        for partition in (0, 1):
+            await redis.xadd(KEYS.commands(partition), {"id": "1"})
+        assert {one.stream for one in await take(subscription, 2)} == {KEYS.commands(0), KEYS.commands(1)}
+        assert hub.is_up
+
+
 async def test_a_page_gets_what_it_asked_for(hub, redis):
     """The filter sees every entry, and the page only what it accepts."""
     async with hub.subscribe(lambda one: one.kind is StreamKind.COMMANDS) as subscription:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC
 
 import pytest
 
@@ -29,7 +28,7 @@ def clock():
 
 @pytest.fixture
 def feed(clock):
-    return Feed(LineLayout(columns=lambda: 100, zone=UTC), Known(), clock=clock)
+    return Feed(LineLayout(columns=lambda: 100), Known(), clock=clock)
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +19,7 @@ HEARD = Happening(
 
 
 def lines(happening, columns=100, customer="+155***01", **options):
-    layout = LineLayout(columns=lambda: columns, zone=UTC, **options)
+    layout = LineLayout(columns=lambda: columns, **options)
     return layout.lines_of(happening, customer)
 
 
@@ -89,6 +87,14 @@ def test_colors_and_signs_only_where_the_output_has_them():
     plain = [line(Happening(AT, kind, "SMS", "x" * 100), has_signs=False) for kind in LineKind]
     assert all(one.isascii() for one in plain)
     assert len(set(plain)) == len(LineKind)
+
+
+def test_every_sign_is_explained():
+    """The legend has each sign, and fits beside its name into a usual terminal."""
+    legend = LineLayout(has_signs=True).legend()
+    assert [kind.sign() in legend for kind in LineKind] == [True] * len(LineKind)
+    assert width(legend) + 12 <= 132
+    assert LineLayout(has_signs=False).legend().isascii()
 
 
 @pytest.mark.parametrize(("changes", "has_colors"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
