@@ -10,6 +10,7 @@ from router.core.printable import width
 from router.dev.happening import Happening, LineKind
 from router.dev.layout import WITHOUT_TERMINAL, LineLayout, terminal_columns
 from router.process.terminal import Style
+from tests.support.source import ROOT
 
 #: 2026-11-30T10:00:00Z
 AT = 1_796_032_800_000_000
@@ -116,3 +117,10 @@ def test_without_a_terminal_a_line_has_100_columns(monkeypatch):
     assert terminal_columns() == WITHOUT_TERMINAL == 100
     monkeypatch.setenv("COLUMNS", "132")
     assert terminal_columns() == 132
+
+
+def test_the_page_lists_the_signs():
+    """docs/development.md has a row for each kind of line, in the order of the table."""
+    page = (ROOT / "docs" / "development.md").read_text(encoding="utf-8").partition("<!-- table: signs of dev -->")[2]
+    rows = page.strip().partition("\n\n")[0].splitlines()[2:]
+    assert [row.split("`")[1] for row in rows] == [kind.sign() for kind in LineKind]
