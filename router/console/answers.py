@@ -14,7 +14,7 @@ from router.console.rendering import Frame, NavigationItem, Renderer
 from router.core.printable import visible_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from router.console.pages import LiveEvent, Page, Redirect, View
 
@@ -64,12 +64,12 @@ class Answers:
             return _json(redirect.data, 200)
         return web.Response(status=303, headers={"Location": redirect.path})
 
-    def fragment(self, raw: web.Request, caller: Caller, page: Page, event: LiveEvent) -> str:
-        """Return the content of a server-sent event."""
+    def fragments(self, raw: web.Request, caller: Caller, page: Page) -> Callable[[LiveEvent], str]:
+        """Return a function that makes the content of each server-sent event of a page."""
         if wants_json(raw):
-            return visible_json(orjson.dumps(event.data).decode())
-        template = event.template or page.template
-        return self._renderer.render(template, event.data | event.extra, self._frame(raw, caller, page.title))
+            return lambda event: visible_json(orjson.dumps(event.data).decode())
+        frame = self._frame(raw, caller, page.title)
+        return lambda event: self._renderer.render(event.template or page.template, event.data | event.extra, frame)
 
     def error(self, raw: web.Request, status: int, message: str, caller: Caller = NOBODY) -> web.Response:
         """Return an error; a page that Redis does not answer for renews itself until it does."""

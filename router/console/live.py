@@ -14,10 +14,12 @@ from router.streams.client.connection import RedisError
 from router.tasks import end
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp import web
 
     from router.console.answers import Answers
-    from router.console.pages import Live, Page
+    from router.console.pages import Live, LiveEvent, Page
     from router.console.request import ConsoleRequest
 
 #: Seconds between two looks whether the reader is there, between two at its session, and between two pings.
@@ -32,7 +34,7 @@ async def stream(
     """Send the events of a page."""
     async with sse_response(request.raw, ping_interval=PING) as response:
         tasks = [
-            asyncio.create_task(_send(response, request, page, live, answers)),
+            asyncio.create_task(_send(response, live, answers.fragments(request.raw, request.caller, page))),
             asyncio.create_task(_watch(request, page, live)),
             asyncio.create_task(stopping.wait()),
         ]
@@ -46,12 +48,9 @@ async def stream(
     return response
 
 
-async def _send(
-    response: EventSourceResponse, request: ConsoleRequest, page: Page, live: Live, answers: Answers
-) -> None:
+async def _send(response: EventSourceResponse, live: Live, make: Callable[[LiveEvent], str]) -> None:
     async for event in live.events:
-        text = answers.fragment(request.raw, request.caller, page, event)
-        await response.send(text, id=event.event_id, event=event.name)
+        await response.send(make(event), id=event.event_id, event=event.name)
 
 
 async def _watch(request: ConsoleRequest, page: Page, live: Live) -> None:

@@ -29,7 +29,7 @@ HEADERS: Final = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
@@ -50,14 +50,14 @@ def protect(settings: Settings, response: web.StreamResponse) -> None:
 def check_origin(raw: web.Request, settings: Settings) -> None:
     """Raise ConsoleError if a browser says that another site has sent this form.
 
-    With our Referrer-Policy a form has `Origin: null`, and only Sec-Fetch-Site says where it comes from
-    (https://fetch.spec.whatwg.org/#append-a-request-origin-header).
+    A browser names the origin of every form, or says `null` where the page that sent it has a Referrer-Policy that
+    hides it (https://fetch.spec.whatwg.org/#append-a-request-origin-header). Ours hides it from other sites only, so
+    `null` is no form of ours. Sec-Fetch-Site comes by https and on this machine only.
     """
-    site = raw.headers.get("Sec-Fetch-Site")
-    if site not in {None, "same-origin", "none"}:
+    if raw.headers.get("Sec-Fetch-Site") not in {None, "same-origin", "none"}:
         raise ConsoleError(403, "Another site has sent this form.")
     origin = raw.headers.get("Origin")
-    if origin is None or (origin == "null" and site == "same-origin"):
+    if origin is None:
         return
     if origin != _own_origin(raw, settings):
         hint = "" if settings.console_url else " Behind a proxy, set ROUTER_CONSOLE_URL to the URL in your browser."

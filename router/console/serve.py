@@ -79,6 +79,7 @@ async def _serve_once(settings: Settings, stop: Stop) -> int | None:
             await site.start()
             port = runner.addresses[0][1]
             log("process.started", port=port, pid=os.getpid(), settings=settings.masked())
+            _look_at_users(ports)
             return await stop.or_end_of(_until_moved(ports), patience=PATIENCE)
     finally:
         await close_clients(apis, redis)
@@ -106,6 +107,13 @@ def make_ports(settings: Settings, redis: Redis, apis: Apis) -> ConsolePorts:
 
 def _now() -> int:
     return time.time_ns() // 1000
+
+
+def _look_at_users(ports: ConsolePorts) -> None:
+    """Log a wrong file of users at the start, or that there is nobody who could sign in."""
+    ports.users.read()
+    if not ports.users.path.exists():
+        log("console.users", level="warning", reason=f"there is no {ports.users.path}: `console add-user` makes it")
 
 
 def _report(problem: str) -> None:

@@ -74,6 +74,18 @@ async def test_it_starts_without_redis(start):
     assert await process.stop() == 0
 
 
+async def test_a_console_without_users_says_so(start, tmp_path):
+    """It serves, and the log has the command that adds one; a mistake in the file is logged at the start as well."""
+    process = await start(ROUTER_CONSOLE_USERS=str(tmp_path / "none.toml"))
+    await process.started()
+    (line,) = await until(lambda: process.find("console.users"))
+    assert line["reason"].endswith("none.toml: `console add-user` makes it")
+    (tmp_path / "wrong.toml").write_text("x", encoding="utf-8")
+    process = await start(ROUTER_CONSOLE_USERS=str(tmp_path / "wrong.toml"))
+    (line,) = await until(lambda: process.find("console.users"))
+    assert "chmod 600" in line["reason"]
+
+
 async def test_a_port_in_use_ends_it(start):
     """The reason names the address, and the status is 1."""
     first = await start()
