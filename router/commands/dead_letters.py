@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from router.commands.connected import connected
 from router.commands.selecting import BulkReport, preview_drop, selection_of, wrong_bulk
 from router.core.bulk import BulkProgress, EntryOutcome
+from router.core.stored_fields import open_stored
 from router.operations.contents import show_fields
 from router.operations.dead_letters import count_letters, drop_letters, find, replay_letters, select_letters
-from router.operations.opening import open_entry
 from router.operations.previews import LetterPreviews
 from router.operations.redaction import masked_subject, plain, shown_content
 from router.process.terminal import CommandFailedError, complain, show, show_bytes, show_json
@@ -53,11 +53,13 @@ async def list_dead_letters(arguments: argparse.Namespace) -> int:
     async with connected() as (redis, settings):
         async for view in select_letters(redis, settings.keys, selection_of(arguments)):
             count += 1
+            content, problem = open_stored(view.letter.fields, settings.sealer)
             if arguments.json:
-                content = open_entry(view.letter.fields, settings.sealer)
-                show_json(_as_object(view, content, unmasked=arguments.unmasked), unmasked=arguments.unmasked)
+                shown = _as_object(view, content, unmasked=arguments.unmasked) | {"problem": problem}
+                show_json(shown, unmasked=arguments.unmasked)
             else:
                 show(*_as_lines(view, unmasked=arguments.unmasked), unmasked=arguments.unmasked)
+                show(*([f"    {problem}"] if problem else []))
             if count == arguments.limit:
                 break
     if not arguments.json:
@@ -106,11 +108,11 @@ async def show_dead_letter(arguments: argparse.Namespace) -> int:
     if view is None or preview is None:
         complain(f"{plain(arguments.id)}: no such dead letter")
         return 1
-    content = open_entry(view.letter.fields, settings.sealer)
+    content, problem = open_stored(view.letter.fields, settings.sealer)
+    if problem:
+        complain(problem)
     if arguments.raw is not None:
-        _write(
-            next((view.letter.fields[name] for name in _DOCUMENTS if name in view.letter.fields), b""), arguments.raw
-        )
+        _write(next((content[name] for name in _DOCUMENTS if name in content), b""), arguments.raw)
         return 0
     fields = show_fields(content, unmasked=arguments.unmasked)
     if arguments.json:

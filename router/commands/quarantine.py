@@ -126,7 +126,7 @@ def _describe(kept: Kept, *, unmasked: bool) -> list[str]:
         f"  received   {to_text(refused.received_at)}, repeated {kept.repeats} times",
         f"  request    {plain(refused.method)} {_path(kept, unmasked=unmasked)}",
         *(f"  header     {plain(name)}: {plain(value)}" for name, value in refused.headers),
-        f"  body       {body}",
+        f"  body       {kept.problem or body}",
         *(f"    {line}" for line in _body_lines(kept, unmasked=unmasked)),
     ]
 

@@ -8,6 +8,7 @@ import shlex
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from router.core.entries import JoinedData
+from router.core.sealing import NO_KEYS
 from router.dev.people import DemoPeople
 from router.settings.environment import STATE_DIR
 from router.simulator.http import post_json
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from router.core.entries import Entry
     from router.core.keys import Keys
     from router.core.routing.team import Team
+    from router.core.sealing import Sealer
     from router.dev.happening import Happening
     from router.streams.client.connection import Redis
 
@@ -73,10 +75,17 @@ class Demo:
     """Plays the sample events; every run has new customers. `say` shows what people do who are simulated."""
 
     def __init__(
-        self, environment: dict[str, str], redis: Redis, keys: Keys, *, team: Team, say: Callable[[Happening], None]
+        self,
+        environment: dict[str, str],
+        redis: Redis,
+        keys: Keys,
+        *,
+        team: Team,
+        say: Callable[[Happening], None],
+        sealer: Sealer = NO_KEYS,
     ) -> None:
         self._environment = environment
-        self._people = DemoPeople(redis, keys, team, say)
+        self._people = DemoPeople(redis, keys, team, say, sealer)
         self._joined: dict[str, list[JoinedData]] = {}
         self._has_joined = asyncio.Event()
         self._sent = 0

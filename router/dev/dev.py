@@ -120,7 +120,7 @@ async def _run(options: DevOptions, stack: AsyncExitStack, tails: LogTails) -> i
     known, layout = Known(), LineLayout.of_output(is_verbose=options.is_verbose)
     show("  times     UTC", f"  signs     {layout.legend()}", "")
     feed = Feed(layout, known)
-    demo = Demo(environment, redis, settings.keys, team=team, say=feed.add)
+    demo = Demo(environment, redis, settings.keys, team=team, say=feed.add, sealer=settings.sealer)
     answers = AnswerReader(known, environment)
     follower = Follower(
         redis,

@@ -24,6 +24,7 @@ from router.core.entries import (
 )
 from router.core.keys import Target
 from router.core.routing.commands import write_command
+from router.core.sealing import NO_KEYS
 from router.dev.happening import Happening, LineKind
 from router.simulator.entry_text import is_told_twice
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from router.core.entries import Entry
     from router.core.keys import Keys
     from router.core.routing.team import Team, TeamMember
+    from router.core.sealing import Sealer
     from router.streams.client.connection import Redis
 
 #: The channel of the customers who get a person, and how many of them people must have room for at once.
@@ -50,7 +52,10 @@ class DemoPeople:
     `say` is given what they do.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, team: Team, say: Callable[[Happening], None]) -> None:
+    def __init__(
+        self, redis: Redis, keys: Keys, team: Team, say: Callable[[Happening], None], sealer: Sealer = NO_KEYS
+    ) -> None:
+        self._sealer = sealer
         self._say = say
         self._redis = redis
         self._keys = keys
@@ -108,7 +113,9 @@ class DemoPeople:
         if about is not None:
             data["account"] = about.account_id
         partition = self._keys.partition_of(about.conversation.id) if about is not None else 0
-        fields: dict[Any, Any] = write_command(kind, f"demo-{secrets.token_hex(8)}", data, source="/demo")
+        fields: dict[Any, Any] = write_command(
+            kind, f"demo-{secrets.token_hex(8)}", data, source="/demo", sealer=self._sealer
+        )
         if kind != "conversation.say":
             conversation_id = about.conversation.id if about is not None else ""
             self._note(who, f"sends {kind}", conversation_id)

@@ -17,7 +17,7 @@ from router.inbound.nearest import find_nearest
 from router.inbound.sources import SOURCES
 from router.inbound.webhook import Webhook
 from router.operations.redaction import plain
-from router.process.terminal import complain, show
+from router.process.terminal import CommandFailedError, complain, show
 from router.receiver.misrouted import route_fault, without_prefix
 from router.settings.load import load
 from router.streams.store.quarantine import find
@@ -81,9 +81,11 @@ def _find_source(request: SignedRequest) -> Source:
 
 async def _from_quarantine(entry_id: str) -> RequestText | None:
     async with connected() as (redis, settings):
-        kept = await find(redis, settings.keys, entry_id)
+        kept = await find(redis, settings.keys, entry_id, settings.sealer)
     if kept is None:
         return None
+    if kept.problem:
+        raise CommandFailedError(kept.problem)
     refused = kept.refused
     if not refused.is_whole:
         show("The body was not kept; only what does not need it is tried.")

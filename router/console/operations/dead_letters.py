@@ -18,6 +18,7 @@ from router.console.operations.parts import (
 )
 from router.console.pages import ConsoleError, Page, Redirect, Role, View
 from router.core.bulk import BulkProgress
+from router.core.stored_fields import open_stored
 from router.core.timestamps import to_text
 from router.operations.contents import show_fields
 from router.operations.dead_letters import (
@@ -30,7 +31,6 @@ from router.operations.dead_letters import (
     select_letters,
 )
 from router.operations.entry_facts import read_facts
-from router.operations.opening import open_entry
 from router.operations.previews import LetterPreviews
 from router.streams.store.dead_letters import drop, list_letters, replay_all
 
@@ -80,10 +80,11 @@ async def show_one(request: ConsoleRequest) -> View:
     view = await _find(request)
     preview = await LetterPreviews(request.ports.redis, request.ports.settings).preview(view)
     unmasked = request.sees_unmasked
+    content, _ = open_stored(view.letter.fields, request.ports.settings.sealer)
     return View(
         {
             "letter": view.to_json(unmasked=unmasked),
-            "fields": show_fields(open_entry(view.letter.fields, request.ports.settings.sealer), unmasked=unmasked),
+            "fields": show_fields(content, unmasked=unmasked),
             "replay": preview.to_json(),
         }
     )

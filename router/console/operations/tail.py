@@ -13,9 +13,9 @@ from router.console.operations.parts import LIMIT, page_of, read_limit
 from router.console.pages import Live, LiveEvent, Page, Parameter, View
 from router.console.roles import ConsoleError, Role
 from router.core.printable import visible
+from router.core.stored_fields import open_stored
 from router.core.timestamps import to_text
 from router.operations.entry_facts import read_facts
-from router.operations.opening import open_entry
 from router.streams.store.inspect import all_streams
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _row(
 ) -> tuple[dict[str, str], str]:
     """Return an entry as a row, and the customer's address; whatever the entry holds."""
     facts, unmasked = read_facts(fields), request.sees_unmasked
-    text = _text_of(open_entry(fields, request.ports.settings.sealer)) if unmasked else ""
+    text = _text_of(open_stored(fields, request.ports.settings.sealer)[0]) if unmasked else ""
     row = {
         "at": to_text(int(entry_id.partition("-")[0]) * 1000),
         "stream": stream.partition("}:")[2],
