@@ -102,13 +102,14 @@ class StorySearch:
         if name.startswith(_WHOLE):
             lists = [name_of_conversation(account, name) for account in self._accounts]
             return _gather(await self._reader.find(now=now, lists=lists, pointers=[name_of(name)], around=around))
-        event = name if name.startswith(EVENT) else event_id(name)
-        own, shown = name_of_event(event), masked_key(name)
-        found = await self._reader.find(now=now, lists=[own], pointers=[own, name_of(name)], around=around)
-        named = _gather(found, lambda line: line.event == event or line.resource == shown)
+        keys = self._unfinished.keys_of(name)
+        events, shown = {name} if name.startswith(EVENT) else set(map(event_id, keys)), masked_key(name)
+        own = sorted(map(name_of_event, events))
+        found = await self._reader.find(now=now, lists=own, pointers=[*own, name_of(name)], around=around)
+        named = _gather(found, lambda line: line.event in events or line.resource == shown)
         if name.startswith(EVENT):
             return named if named.lines else _with(named, await self._unfinished.find_event(name))
-        return _with(named, await self._unfinished.find_claimed(name))
+        return _with(named, await self._unfinished.find_claimed(keys))
 
     async def _find_customer(self, forms: Sequence[str], now: int, around: int | None) -> _Found:
         pointers = [digest_address(secret, form) for secret in self._secrets for form in forms]

@@ -40,12 +40,16 @@ class Unfinished:
         self._keys = keys
         self._accounts = accounts
 
-    async def find_claimed(self, name: str) -> list[StoryLine]:
-        """Return what is known of the events that an id or a key names, by their claims."""
+    def keys_of(self, name: str) -> list[str]:
+        """Return the idempotency keys that an id may be in, and itself."""
         keys = [name]
         for account in self._accounts:
             keys.append(f"{account}:messaging:{name}")
             keys += [call_key(account, name, status) for status in sorted(GOING_ON | OVER) if name.startswith("CA")]
+        return keys
+
+    async def find_claimed(self, keys: Sequence[str]) -> list[StoryLine]:
+        """Return what is known of the events of these keys, by their claims."""
         lines = []
         for partition in range(self._keys.partitions):
             claims: Any = await self._redis.mget([self._keys.seen(partition, key) for key in keys])

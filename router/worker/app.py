@@ -37,7 +37,7 @@ from router.streams.store.recent import Pace, Recent
 from router.streams.store.trim import Trimmer
 from router.streams.store.turns import TurnStore
 from router.worker.account_cache import AccountCache
-from router.worker.batches import BatchPath
+from router.worker.batches import BatchPath, begin_now
 from router.worker.calls import CallPath
 from router.worker.people import make_people
 from router.worker.reconciler import Reconciler
@@ -47,7 +47,7 @@ from router.worker.verdicts import Patience
 from router.worker.work import BatchMisses, about_inbound, account_of, facts_of, lane_of, report, subject_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from router.core.accounts import Account
     from router.core.policy import Policy
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from router.process.apis import Apis
     from router.settings.model import Settings
     from router.streams.store.stories import StoryWriter
+    from router.worker.work import DeliveredWork
 
 #: The settings that the worker requires.
 REQUIRED: Final = (
@@ -63,6 +64,8 @@ REQUIRED: Final = (
     CREDENTIALS,
     "twilio_conversation_configuration_id",
 )
+#: Works whose stories go with the XACK. Of more, the first two thirds are written while the others are reported.
+REPORTED_TOGETHER: Final = 30
 
 
 def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> StreamConsumer:
@@ -71,9 +74,8 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
 
     async def settle(deliveries: list[Delivery], *, is_busy: Callable[[Delivery], bool]) -> list[Delivery]:
         settled, left = await resolver.batches.settle(deliveries, is_busy=is_busy)
-        with lines_together():
-            for work in settled:  # before the XACK: a process that dies in between leads to two log lines, not to none
-                report(work, resolver.rules.clock(), resolver.stories)
+        # Before the XACK: a process that dies in between leads to two log lines and two lines of a story, not to none.
+        await report_all(settled, resolver)
         if settled:
             await consumer.acknowledge([work.delivery for work in settled])
         return left
@@ -101,6 +103,21 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
         telling=StoryNotes(resolver.stories, about_inbound) if resolver.stories is not None else None,
     )
     return consumer
+
+
+async def report_all(works: Sequence[DeliveredWork], resolver: Resolver) -> None:
+    """Report works of a batch; of a large one Redis writes the first stories while the others are reported."""
+    stories, clock = resolver.stories, resolver.rules.clock
+    first = len(works) * 2 // 3 if stories is not None and len(works) > REPORTED_TOGETHER else 0
+    with lines_together():
+        for work in works[:first]:
+            report(work, clock(), stories)
+    begun = await begin_now(stories.flush()) if stories is not None and first else None
+    with lines_together():
+        for work in works[first:]:
+            report(work, clock(), stories)
+    if begun is not None:
+        await begun
 
 
 def make_store(

@@ -113,16 +113,16 @@ class BatchPath:
 
     async def _settle_parts(self, parts: Sequence[Sequence[DeliveredWork]], behind: set[str]) -> None:
         """Read, apply and commit part by part; Redis reads the next part and commits the last while one is applied."""
-        reading = await _begin_now(self._read_ledgers(parts[0], behind))
+        reading = await begin_now(self._read_ledgers(parts[0], behind))
         under_way = [reading]
         try:
             for number, part in enumerate(parts, 1):
                 await reading
                 if number < len(parts):
-                    reading = await _begin_now(self._read_ledgers(parts[number], behind))
+                    reading = await begin_now(self._read_ledgers(parts[number], behind))
                     under_way.append(reading)
                 self._apply(part, behind)
-                under_way.append(await _begin_now(self._commit(part)))
+                under_way.append(await begin_now(self._commit(part)))
         finally:
             results = await asyncio.gather(*under_way, return_exceptions=True)
         for result in results:
@@ -199,7 +199,7 @@ def part_works(works: Sequence[DeliveredWork]) -> list[list[DeliveredWork]]:
     return parts
 
 
-async def _begin_now(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+async def begin_now(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """Start a task that talks to Redis, and let the loop run until its command has been sent.
 
     The caller computes next without awaiting, so otherwise the command would only be sent after that.

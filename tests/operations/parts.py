@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import orjson
 from aiohttp import web
 from yarl import URL
 
@@ -111,3 +112,15 @@ class Parts:
 def names_of(story: Story) -> list[str]:
     """Return the stages of a story in order."""
     return [str(stage.stage) for stage in story.stages]
+
+
+async def fail(_: object) -> str:
+    """A reply of the AI agent that always fails."""
+    raise ValueError("this reply fails")
+
+
+async def command(parts: Parts, kind: str, command_id: str, **data: Any) -> None:
+    """Send a command as a program does."""
+    document = {"specversion": "1.0", "id": command_id, "type": f"command.{kind}", "source": "/test", "data": data}
+    fields = {"type": kind, "id": command_id, "command": orjson.dumps(document)}
+    await parts.redis.xadd(parts.settings().keys.commands(0), fields)

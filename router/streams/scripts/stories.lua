@@ -42,22 +42,21 @@ local function begin(key, list, header, body)
   end
 end
 
--- What follows the empty object in a line, as core/stories.py has it: a settled event names the rest before that.
-local function read(line, cut)
-  local before, after = cjson.decode(sub(line, 1, cut) .. ']'), cjson.decode('[' .. sub(line, cut + 5))
-  if before[1] == 'event' then
-    local is_news = before[12] == 'joined'
-    return before[2], text_of(after[3]) or text_of(before[9]), after, text_of(before[15]), text_of(before[16]), is_news
-  end
-  return before[2], text_of(after[3]), after, text_of(after[4]), text_of(after[5]), true
-end
+-- Where the elements of a line are: the resource (masked, perhaps), the conversation, the participant, the key, the empty
+-- object.
+local EVENT = { resource = 9, conversation = 15, participant = 16, key = 19, cut = 20 }
+local STAGE = { conversation = 13, participant = 14, cut = 9 }
 
 for index = 6, #ARGV do
   local line = ARGV[index]
-  -- Not in a text, where the quote behind the object would have a backslash before it.
-  local cut = string.find(line, '",{},"', 1, true)
-  local event, resource, after, conversation, participant, is_news = read(line, cut)
-  local own, account, body = sub(event, 4, 19), after[1], sub(line, 1, cut) .. ']'
+  local all = cjson.decode(line)
+  local at = all[1] == 'event' and EVENT or STAGE
+  local is_news = at == STAGE and all[4] ~= 'consumed' and all[4] ~= 'sent' or all[12] == 'joined'
+  local own, account, digests = sub(all[2], 4, 19), all[at.cut + 1], all[at.cut + 2]
+  local resource = text_of(all[at.cut + 3]) or text_of(all[at.resource])
+  local conversation, participant = text_of(all[at.conversation]), text_of(all[at.participant])
+  -- The end of what is kept. Not in a text, where the quote behind the object would have a backslash before it.
+  local body = sub(line, 1, string.find(line, '",{},"', 1, true)) .. ']'
   local list = conversation and name_of(account .. ' ' .. conversation) or own
   local key = D .. 'l' .. list
   local length = call('RPUSHX', key, body)
@@ -68,17 +67,20 @@ for index = 6, #ARGV do
     call('LTRIM', key, length - longest, -1)
     call('LSET', key, 0, header)
   end
-  if conversation then
+  -- What consumers add stands behind a line of the worker, which has made its pointers.
+  local is_behind = length > 0 and at == STAGE and (all[4] == 'consumed' or all[4] == 'sent')
+  if conversation and not is_behind then
     point(own, list)
   end
-  if resource then
+  -- From the id of a message its key follows, and so the name of its event.
+  if resource and not is_behind and all[at.key] ~= account .. ':messaging:' .. resource then
     point(name_of(resource), list)
   end
   if length == 0 or is_news then
     if participant then
       point(name_of(participant), list)
     end
-    for _, digest in ipairs(after[2]) do
+    for _, digest in ipairs(digests) do
       point(digest, list)
     end
   end

@@ -187,17 +187,21 @@ class StoryWriter:
         if unknown:
             await self._run(unknown)
 
+    async def flush(self) -> None:
+        """Write all lines so far; never raises."""
+        if self.lines:
+            await self._run(self.take())
+
     async def close(self) -> None:
         """Write what waits, within PATIENCE; never raises."""
         while self._writer is not None:
             await asyncio.wait([self._writer])
-        if self.lines:
-            await finish(self._run(self.take()), PATIENCE)
+        await finish(self.flush(), PATIENCE)
 
     async def _write(self) -> None:
         try:
             while self.lines:
-                await self._run(self.take())
+                await self.flush()
         finally:
             self._writer = None
 
