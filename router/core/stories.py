@@ -34,6 +34,7 @@ EVENT: Final = "ev_"
 EVENT_DIGITS: Final = 24
 #: Digits of a name: of a list, and of what points to it. 64 bits: among 10 million names a collision is a rarity.
 NAME_DIGITS: Final = 16
+_EVENT: Final = re.compile(f"{EVENT}[0-9a-f]{{{EVENT_DIGITS}}}")
 _SID: Final = re.compile(f"[A-Z]{{2}}{SID_DIGITS}")
 #: Characters of an address that count, and those of a subject in which one is looked for.
 LONGEST_ADDRESS: Final = 256
@@ -106,6 +107,11 @@ def resource_of(key: str) -> str:
     """Return the SID of the message or call in an idempotency key, empty if it has none in its third place."""
     parts = key.split(":", 3)
     return parts[2] if len(parts) > 2 and _SID.fullmatch(parts[2]) else ""  # noqa: PLR2004 - account:source:SID
+
+
+def is_event_id(text: str) -> bool:
+    """Return whether a text has the form of an event's id."""
+    return _EVENT.fullmatch(text) is not None
 
 
 def name_of(text: str) -> str:

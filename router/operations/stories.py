@@ -16,13 +16,13 @@ from router.core.errors import QueryError
 from router.core.printable import masked_key
 from router.core.routing.journal import read_line as read_journal_line
 from router.core.stories import (
-    EVENT,
     StageName,
     Story,
     StoryStage,
     address_forms,
     digest_address,
     event_id,
+    is_event_id,
     name_of,
     name_of_conversation,
     name_of_event,
@@ -85,7 +85,7 @@ class StorySearch:
         if not name.strip(_WILDCARDS):
             raise QueryError("name a MessageSid, CallSid, conversation, participant, event id, key or address")
         now: int = await load_script("time").run(self._redis, [self._keys.inbound(0)], [])
-        forms = [] if name.startswith((EVENT, *_WHOLE)) else address_forms(name)
+        forms = [] if is_event_id(name) or name.startswith(_WHOLE) else address_forms(name)
         found, subject = await self._find_named(name, now, around), name
         if not found.lines and forms and (customer := await self._find_customer(forms, now, around)).lines:
             found, subject = customer, mask(forms[0])
@@ -103,11 +103,11 @@ class StorySearch:
             lists = [name_of_conversation(account, name) for account in self._accounts]
             return _gather(await self._reader.find(now=now, lists=lists, pointers=[name_of(name)], around=around))
         keys = self._unfinished.keys_of(name)
-        events, shown = {name} if name.startswith(EVENT) else set(map(event_id, keys)), masked_key(name)
+        events, shown = {name} if is_event_id(name) else set(map(event_id, keys)), masked_key(name)
         own = sorted(map(name_of_event, events))
         found = await self._reader.find(now=now, lists=own, pointers=[*own, name_of(name)], around=around)
         named = _gather(found, lambda line: line.event in events or line.resource == shown)
-        if name.startswith(EVENT):
+        if is_event_id(name):
             return named if named.lines else _with(named, await self._unfinished.find_event(name))
         return _with(named, await self._unfinished.find_claimed(keys))
 

@@ -80,11 +80,14 @@ class Unfinished:
     async def describe(self, lines: Iterable[StoryLine]) -> list[StoryStage]:
         """Return where the events of lines wait now, of those that are not finished."""
         ended = {line.event for line in lines for stage in line.stages if stage.stage in _ENDS}
+        received = {line.event for line in lines for stage in line.stages if stage.stage is StageName.RECEIVED}
         places = {(line.event, line.place) for line in lines if line.place is not None and line.event not in ended}
         stages = []
         for event, (stream, entry_id, group) in sorted(places):
             rows: Any = await self._redis.xrange(stream, min=entry_id, max=entry_id)
-            if rows and (stage := await self._waiting(stream, entry_id, group, rows[0][1], event)) is not None:
+            if rows and group == RESOLVER and event not in received:
+                stages += (await self._inbound(stream, entry_id, rows[0][1])).stages
+            elif rows and (stage := await self._waiting(stream, entry_id, group, rows[0][1], event)) is not None:
                 stages.append(stage)
         return stages
 
@@ -99,15 +102,15 @@ class Unfinished:
         return [(entry_id.decode(), read_facts(fields)) for entry_id, fields in entries]
 
     async def _read(self, partition: int, ids: Sequence[str]) -> list[StoryLine]:
-        lines = []
+        stream, lines = self._keys.inbound(partition), []
         for entry_id in ids:
-            rows: Any = await self._redis.xrange(self._keys.inbound(partition), min=entry_id, max=entry_id)
-            lines += [await self._inbound(partition, entry_id, fields) for _, fields in rows]
+            rows: Any = await self._redis.xrange(stream, min=entry_id, max=entry_id)
+            lines += [await self._inbound(stream, entry_id, fields) for _, fields in rows]
         return lines
 
-    async def _inbound(self, partition: int, entry_id: str, fields: dict[bytes, bytes]) -> StoryLine:
+    async def _inbound(self, stream: str, entry_id: str, fields: dict[bytes, bytes]) -> StoryLine:
         """Return what is known of an inbound entry: that it was received, and whether it waits."""
-        stream, facts = self._keys.inbound(partition), read_facts(fields)
+        facts = read_facts(fields)
         received_at = fields.get(b"received_at", b"")
         at = int(received_at) if received_at.isdigit() else int(entry_id.partition("-")[0]) * 1000
         parts = [f"by {facts.kind}", f"key {masked_key(facts.key)}", f"durable as entry {entry_id} of {stream}"]

@@ -44,7 +44,16 @@ from router.worker.reconciler import Reconciler
 from router.worker.singles import SinglePath
 from router.worker.startup import find_bridges, find_captured, find_configurations, find_own, warn_of_doubled_calls
 from router.worker.verdicts import Patience
-from router.worker.work import BatchMisses, about_inbound, account_of, facts_of, lane_of, report, subject_of
+from router.worker.work import (
+    BatchMisses,
+    about_inbound,
+    account_of,
+    facts_of,
+    inbound_reader,
+    lane_of,
+    report,
+    subject_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -100,9 +109,15 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
         lane=lane_of,
         on_result=lambda result: metrics.count("router_attempts", RESOLVER, result),
         facts=facts_of,
-        telling=StoryNotes(resolver.stories, about_inbound) if resolver.stories is not None else None,
+        telling=_make_notes(resolver),
     )
     return consumer
+
+
+def _make_notes(resolver: Resolver) -> StoryNotes | None:
+    read = inbound_reader(resolver.store.sealer)
+    stories = resolver.stories
+    return StoryNotes(stories, lambda delivery: about_inbound(delivery, read)) if stories is not None else None
 
 
 async def report_all(works: Sequence[DeliveredWork], resolver: Resolver) -> None:

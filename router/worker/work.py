@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -152,17 +153,23 @@ def facts_of(delivery: Delivery) -> dict[str, str | None]:
     }
 
 
-def about_inbound(delivery: Delivery) -> StoryAbout:
-    """Return the event of an inbound entry for its story, as far as its fields tell it without its body."""
+def about_inbound(delivery: Delivery, read: InboundReader) -> StoryAbout:
+    """Return the event of an inbound entry for its story; of one that cannot be read, what its fields tell."""
     key, subject = delivery.text("key"), subject_of(delivery)
     parts = subject.split("|")
     is_conversation = len(parts) == 1 and subject.startswith(_CONVERSATIONS)
+    resource, addresses = resource_of(key), parts[1:2]
+    with contextlib.suppress(Exception):  # its attempt says what is wrong
+        event: Any = normalize(read(delivery, {}))
+        resource = event.cause.resource_id or resource
+        customer = event.customer if KINDS[type(event)].has_customer else None
+        addresses += [customer.canonical] if customer is not None else []
     return StoryAbout(
         event_id(key),
         account_of(delivery),
-        resource=resource_of(key),
+        resource=resource,
         conversation=subject if is_conversation else None,
-        addresses=tuple(parts[1:2]),
+        addresses=tuple(dict.fromkeys(addresses)),
     )
 
 

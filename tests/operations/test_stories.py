@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 
+import orjson
 import pytest
 
 from router.core.errors import QueryError
 from router.core.stories import event_id
 from router.receiver.replay import QuarantineReplay
+from router.simulator.messages import message
 from router.simulator.voice import call
+from router.streams.client.connection import RedisError
 from router.streams.store.dead_letters import list_letters, replay_all
 from router.streams.store.quarantine import list_kept
-from tests.harness.deployment import count_parked
+from tests.harness.deployment import Deployment, count_parked
 from tests.harness.sandbox import running_sandbox
 from tests.harness.settings import write_config
 from tests.operations.parts import Parts, command, names_of, sid_of, sms
@@ -82,13 +85,13 @@ async def test_the_latest_messages_of_a_customer_over_channels(parts):
 
 
 async def test_a_call_is_found_by_its_sid(parts):
-    """A call that no conversation has been opened for waits, and says why."""
+    """A call that no conversation has been opened for waits, and says so; the caller's number finds it too."""
     sid = f"CA{1:032x}"
     async with parts.receiving() as send, parts.working():
         assert await send(call(account_sid=ACCOUNT, sender=CUSTOMER, recipient=OURS, sid=sid)) == 200
-        story = await parts.told(sid, "received")
-    assert story.found
-    assert (await parts.story(CUSTOMER)).found
+        for query in (sid, CUSTOMER):
+            story = await parts.told(query, "received", "waiting")
+            assert {stage.id for stage in story.stages} == {event_id(f"{ACCOUNT}:voice:{sid}:ringing")}
 
 
 async def test_a_duplicate(parts):
@@ -147,8 +150,8 @@ async def test_a_spooled_message(own_server, clients, output, tmp_path):
 
 async def test_an_event_that_waits(parts):
     """While the API is down the story says why, since when and when it is tried again; then how it went on."""
-    parts.sandbox.fault(status=503)
     async with parts.receiving() as send, parts.working():
+        parts.sandbox.fault(status=503)
         assert await send(sms()) == 200
         await until(lambda: count_parked(parts.redis, parts.settings().keys.inbound(0)))
         for query in (sid_of(), CUSTOMER, event_id(KEY)):
@@ -226,8 +229,6 @@ async def test_a_handoff_to_a_person(parts, tmp_path):
 
 
 def offer_id(row):
-    import orjson
-
     return orjson.loads(row[1][b"event"])["data"]["offer"]["id"]
 
 
@@ -267,8 +268,48 @@ async def test_a_query_for_everything(parts, query):
         await parts.story(query)
 
 
-@pytest.mark.parametrize("number", ['SM",{},"x', "SM\\", "SM\u202e<b>&", "SM|a|b", "SM\x00", "a" * 600, "*a*"])
-async def test_ids_of_strangers(parts, number):
-    """An id may hold anything that a signed webhook can; it finds its own event and no other."""
-    webhook = sms().__class__(**{name: getattr(sms(), name) for name in sms().__slots__})
-    assert webhook == sms()
+@pytest.mark.parametrize("sid", ['SM",{},"x', "SM\\", "SM\u202e<b>&", "SM|a|b", "SM'+", "a" * 600, "*a*", "ev_x"])
+async def test_ids_of_strangers(parts, sid):
+    """An id may hold anything that a signed webhook can; it finds its own event, and no other."""
+    ends = {"account_sid": ACCOUNT, "sender": CUSTOMER, "recipient": OURS}
+    async with parts.receiving() as send, parts.working():
+        assert await send(message("sms", **ends, body="hello", sid=sid)) == 200
+        await send(sms())
+        await parts.told(sid_of(), "published")
+        story = await parts.told(sid, "received", "resolved")
+    assert {stage.id for stage in story.stages} == {event_id(f"{ACCOUNT}:messaging:{sid}")}
+
+
+async def test_a_story_that_cannot_be_written_fails_nothing(parts, lines):
+    """The event is acknowledged, the loss counted, and logged once."""
+    keys = parts.settings().keys
+    await parts.redis.set(f"{keys.stories(0)}lists", "of another type", ex=600)
+    async with parts.receiving() as send, parts.working(), parts.handling("ai_agent"):
+        for number in (1, 2, 3):
+            await send(sms(number))
+        deployment = Deployment(parts.redis, parts.sandbox)
+        await until(lambda: parts.redis.xlen(keys.inbound(0)))
+        await deployment.until_idle(keys.inbound(0), keys.participants(0, "ai-agent"))
+    assert await deployment.count_dead_letters() == 0
+    assert len({line["error"] for line in lines("story.failed")}) == 1
+    assert len(lines("story.failed")) <= 3  # one for each process
+
+
+async def test_a_server_that_forgets_its_scripts(parts):
+    """The lines are written all the same."""
+    async with parts.receiving() as send, parts.working():
+        await send(sms(1))
+        await parts.told(sid_of(1), "published")
+        await parts.redis.script_flush()
+        await send(sms(2))
+        await parts.told(sid_of(2), "published")
+
+
+async def test_redis_away_during_a_search(own_server, clients, output, tmp_path):
+    """The error is one of Redis, which says that nobody could look."""
+    redis = clients(own_server.url)
+    async with running_sandbox() as sandbox:
+        parts = Parts(redis, own_server.url, sandbox, tmp_path)
+        own_server.kill()
+        with pytest.raises((RedisError, OSError)):
+            await parts.story(sid_of())

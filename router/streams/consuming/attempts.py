@@ -56,7 +56,7 @@ class Tries:
     """The attempts at one entry; `pause` is the time in seconds before the next one, None: back-off.
 
     `is_begun`: an attempt may have had an effect that the next must look for. `is_queued`: it only waits for its turn.
-    `paused`: seconds that it has paused in the window so far.
+    `paused`: seconds that it has paused in the window so far. `is_told`: its story says that it waits.
     """
 
     delivery: Delivery
@@ -66,6 +66,7 @@ class Tries:
     is_queued: bool = False
     is_begun: bool = False
     paused: float = 0.0
+    is_told: bool = False
 
 
 class Attempts:
@@ -145,6 +146,8 @@ class Attempts:
         is_begun = tries.is_begun or tries.delivery.is_redelivered
         first = replace(tries.delivery, is_redelivered=is_begun)
         waiting = Waiting("", tries.reason, delay=pause, tries=tries.count, since=tries.delivery.waiting_since)
+        if not tries.is_told and not first.waiting_since:
+            self._tell(tries, first)
         lane = self._admission.lane_of(first)
         lane = kept_lane(lane) if first.is_kept else lane
         deliveries = [first, *self.window.take_queued(subject)]
@@ -213,10 +216,14 @@ class Attempts:
             account = self._names.account(delivery) or None
             where = {**self._names_of(delivery), "stream": delivery.stream.key, "account": account}
             log("event.waiting", level="warning", **where, reason=reason)
-            self._pending.tell(delivery, StageName.WAITING, f"for {self._pending.group}: {reason}")
+            self._tell(tries, delivery)
             with contextlib.suppress(RedisError, OSError):
                 await self._pending.reset_count(delivery)
         return AttemptOutcome.RETRY
+
+    def _tell(self, tries: Tries, delivery: Delivery) -> None:
+        tries.is_told = True
+        self._pending.tell(delivery, StageName.WAITING, f"for {self._pending.group}: {tries.reason}")
 
     def _names_of(self, delivery: Delivery) -> dict[str, Any]:
         """Return the fields by which log lines name an entry."""
