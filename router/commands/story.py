@@ -53,7 +53,7 @@ def read_around(text: str, now: int) -> int:
 
 def _as_text(story: Story) -> Iterator[str]:
     events = {stage.id for stage in story.stages}
-    yield f"{story.subject}, {len(story.stages)} stages, times in UTC"
+    yield f"{story.subject}, stages in order, times in UTC"
     for stage in story.stages:
         about = f"  [{stage.id}]" if len(events) > 1 and stage.id else ""
         by = f"{stage.process}: " if stage.process else ""

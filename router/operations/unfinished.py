@@ -82,7 +82,7 @@ class Unfinished:
         ended = {line.event for line in lines for stage in line.stages if stage.stage in _ENDS}
         received = {line.event for line in lines for stage in line.stages if stage.stage is StageName.RECEIVED}
         places = {(line.event, line.place) for line in lines if line.place is not None and line.event not in ended}
-        stages = []
+        stages: list[StoryStage] = []
         for event, (stream, entry_id, group) in sorted(places):
             rows: Any = await self._redis.xrange(stream, min=entry_id, max=entry_id)
             if rows and group == RESOLVER and event not in received:

@@ -45,9 +45,9 @@ def story_line(work: AnyWork, fields: Mapping[str, Any], at: int, replayed: str,
     Written for few steps, as every event has one: 70 of the 4,000 of a known customer's message, by
     tests.benchmarks.steps.
     """
-    entry = work.entry
+    entry, resource = work.entry, work.event.cause.resource_id or ""
     digests = maker.digests_of(entry.subject[:LONGEST_SUBJECT]) or [maker.digest(one) for one in _addresses(work)]
-    if fields["key"] is not entry.key:
+    if "@" in resource or fields["key"] is not entry.key:
         return _mail_line(work, fields, at, replayed, maker, digests)
     return to_json_bytes(
         (
@@ -59,7 +59,7 @@ def story_line(work: AnyWork, fields: Mapping[str, Any], at: int, replayed: str,
             maker.process,
             replayed,
             list(map(_TYPE, work.published)),
-            work.event.cause.resource_id,
+            resource,
             *fields.values(),
             {},
             work.account_id,
