@@ -6,6 +6,7 @@ import pytest
 
 from router.core.errors import SettingsError
 from router.dev.environment import DevOptions, make_environment
+from router.dev.memory import Keep
 from router.process.apis import make_apis
 from router.receiver.serve import REQUIRED as RECEIVER
 from router.settings.accounts_file import CREDENTIALS
@@ -168,7 +169,7 @@ def test_the_masked_configuration_shows_every_account_and_no_secret(folder):
 def test_dev_does_not_read_the_accounts_file(folder, tmp_path, monkeypatch):
     """The sandbox of `dev` has one account, so dev.env switches the file off for every process."""
     monkeypatch.delenv("ROUTER_ACCOUNTS_FILE", raising=False)
-    environment = folder() | make_environment(DevOptions(None, None, None, None, tmp_path)) | {"BERLIN_TOKEN": ""}
+    environment = folder() | make_environment(DevOptions(None, None, None, None, tmp_path, keep=Keep.TOGETHER)) | {"BERLIN_TOKEN": ""}
     settings = load(environment=environment | {"REDIS_URL": "redis://localhost"}, require=(*RECEIVER, *WORKER))
     assert [account.sid for account in settings.accounts] == [environment["TWILIO_ACCOUNT_SID"]]
 
