@@ -1,7 +1,8 @@
 // Draws the curves of the streams page with uPlot, from samples that the console takes, and renews them.
 "use strict";
 
-const RENEW = 5000;
+const RENEW = 5000; // ms
+const SHORTEST = 300; // seconds that a curve shows at least
 const COLORS = ["#0b7285", "#c2255c", "#5c940d", "#e67700", "#5f3dc4", "#495057"];
 
 function seriesOf(streams) {
@@ -30,7 +31,8 @@ async function draw() {
   let samples = await read();
   charts.hidden = false;
   const plots = [...charts.querySelectorAll("[data-curve]")].map((place) => {
-    const options = { ...sizeOf(place), series: [{}, ...seriesOf(samples.streams)], axes: [axis, axis] };
+    const scales = { x: { range: (_, first, last) => [Math.min(first, last - SHORTEST), last] } };
+    const options = { ...sizeOf(place), scales, series: [{}, ...seriesOf(samples.streams)], axes: [axis, axis] };
     const plot = new uPlot(options, dataOf(samples, place.dataset.curve), place);
     addEventListener("resize", () => plot.setSize(sizeOf(place)));
     return { plot, curve: place.dataset.curve };

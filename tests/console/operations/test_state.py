@@ -31,9 +31,9 @@ async def test_the_first_page_has_the_problems_first(reader, deployment):
     levels = [problem.all("span", class_="state")[0].text for problem in problems]
     assert levels == sorted(levels, key=["down", "degraded"].index)
     assert problems[0].text.startswith("down no receiver is running: webhooks are not accepted What to do: start")
-    assert problems[0].links() == {"Show them": "/processes"}
+    assert problems[0].links() == {"Show": "/processes"}
     letters = next(problem for problem in problems if "1 dead letter: given up" in problem.text)
-    assert letters.links() == {"Show them": "/dead-letters"}
+    assert letters.links() == {"Show": "/dead-letters"}
     assert page.one("section", **{"aria-labelledby": "state"}).one("h2").text == "State: down"
 
 
@@ -124,7 +124,7 @@ async def test_waiting_events_say_why_and_since_when(reader, deployment):
     await deployment.park("k1", "k2", reason="the API answers 503", since=1_767_794_580_000)
     page = await (await reader()).page("/waiting")
     first, second = page.rows()
-    assert first[0] == "2026-01-07 14:03:00.000Z"
+    assert first[0] == "2026-01-07 14:03:00Z"
     assert (first[1], first[2], first[4]) == ("the API answers 503", f"SMS {CUSTOMER}", "3")
     assert "(behind an earlier one)" in second[1]
     assert "2 events wait" in page.text

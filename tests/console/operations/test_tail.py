@@ -30,7 +30,9 @@ class Events:
         name, lines = "message", []
         async with deadline(20):
             while True:
-                line = (await self.answer.content.readline()).decode().rstrip("\r\n")
+                read = await self.answer.content.readline()
+                assert read, "the connection has ended"
+                line = read.decode().rstrip("\r\n")
                 if line.startswith("event: "):
                     name = line[7:]
                 elif line.startswith("data: "):
@@ -55,8 +57,8 @@ async def arrive(redis, ports, scenes, target="ai-agent", number=1, **changes):
 
 
 async def listening(ports, number=1):
-    """Wait until the hub has so many listeners and knows where the streams end."""
-    await until(lambda: len(ports.hub._subscriptions) == number and ports.hub._position)
+    """Wait until so many listen besides the desk, and the hub knows where the streams end."""
+    await until(lambda: ports.hub.listeners == number + 1 and ports.hub._position)
 
 
 async def test_the_page_has_the_newest_entries_without_javascript(reader, redis, ports, scenes):
