@@ -59,7 +59,9 @@ def _erase(
         own = [row.number for row in rows if _is_of(row, customer, sealer, result, journal)]
         result.found += len(own)
         if own and not is_dry_run:
-            journal.remove(own)
+            if (problem := journal.remove(own)) is not None:
+                raise problem
+            journal.scrub()
             result.erased += len(own)
 
 

@@ -108,6 +108,9 @@ async def test_events_on_disk_are_erased(deployment, tmp_path):
     journal.close()
     assert found_in(await erase(is_dry_run=True)) == {"spool": (1, 0)}
     assert found_in(await erase()) == {"spool": (1, 1)}
+    content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert OTHER.encode() in content
+    assert CUSTOMER.encode() not in content
     left = Journal(tmp_path / "router@1-1.sqlite")
     assert [row.fields.subject for row in left.read(0, 10)] == [OTHERS]
     left.remove([2])

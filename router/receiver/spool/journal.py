@@ -233,6 +233,10 @@ class Journal:
                 self._connection.execute("VACUUM")
         return None
 
+    def scrub(self) -> None:
+        """Leave nothing of deleted events in the file and its log."""
+        self._connection.executescript("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")
+
     def count(self) -> int:
         """Return the number of events."""
         return self._number("SELECT count(*) FROM event") - len(self._gone)
