@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 KEPT: Final = "desk-kept.html"
 _AWAY: Final = "Redis does not answer now. Send it again in a moment: it is done once, however often you send it."
 _UNKNOWN: Final = "Nothing is known of this conversation any more."
-_PATIENCE: Final = {CommandState.REFUSED: HTTPStatus.CONFLICT, CommandState.PENDING: HTTPStatus.ACCEPTED}
+_STATUSES: Final = {CommandState.REFUSED: HTTPStatus.CONFLICT, CommandState.PENDING: HTTPStatus.ACCEPTED}
 _FormT = TypeVar("_FormT", bound=DeskForm)
 #: The fields that people write, which a refused form keeps.
 _WRITTEN: Final = ("text", "note")
@@ -106,7 +106,7 @@ async def answer_offer(request: ConsoleRequest) -> Answer:
         if answer.state is CommandState.DONE or (opened is not None and own_agent(opened.holding) == request.user):
             return Redirect(f"/desk/conversations/{home[1]}", shown)
     data = await read_desk(request, problem(answer.explanation)) | shown | _error(answer)
-    return View(data, _PATIENCE[answer.state], DESK)
+    return View(data, _STATUSES[answer.state], DESK)
 
 
 def _error(answer: CommandAnswer) -> dict[str, str]:
@@ -181,7 +181,7 @@ class _Attempt:
 
         A form that was not answered keeps its id: sent again, it is the same command.
         """
-        status = _PATIENCE[answer.state]
+        status = _STATUSES[answer.state]
         is_pending = answer.state is CommandState.PENDING
         try:
             opened = await open_conversation(self._request, self.conversation_id)

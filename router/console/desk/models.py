@@ -192,9 +192,10 @@ class SentAnswer(BaseModel):
 
 
 class SentView(BaseModel):
-    """What programs get after something was done; if it was not, with what the page shows."""
+    """What programs get after something was done; if it was not, with an `error`, and what the page shows."""
 
-    answer: SentAnswer | None
+    answer: SentAnswer | None = None
+    error: str | None = None
 
 
 class PresenceView(BaseModel):
