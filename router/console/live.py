@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import socket
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final
 
 from aiohttp_sse import EventSourceResponse, sse_response
@@ -32,6 +33,7 @@ async def stream(
     request: ConsoleRequest, page: Page, live: Live, answers: Answers, stopping: asyncio.Event
 ) -> web.StreamResponse:
     """Send the events of a page."""
+    _notice_death(request.raw.transport)
     async with sse_response(request.raw, ping_interval=PING) as response:
         tasks = [
             asyncio.create_task(_send(response, live, answers.fragments(request.raw, request.caller, page))),
@@ -48,9 +50,17 @@ async def stream(
     return response
 
 
+def _notice_death(transport: asyncio.Transport | None) -> None:
+    """Have a connection end whose other side has vanished, if the system can: pings are lost on it without a word."""
+    sock = transport.get_extra_info("socket") if transport is not None else None
+    if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT") and sock.family in {socket.AF_INET, socket.AF_INET6}:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(PING * 2000))
+
+
 async def _send(response: EventSourceResponse, live: Live, make: Callable[[LiveEvent], str]) -> None:
-    async for event in live.events:
-        await response.send(make(event), id=event.event_id, event=event.name)
+    async with aclosing(live.events) as events:  # at once: who is gone must not count as being there
+        async for event in events:
+            await response.send(make(event), id=event.event_id, event=event.name)
 
 
 async def _watch(request: ConsoleRequest, page: Page, live: Live) -> None:

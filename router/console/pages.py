@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from router.console.roles import GRANTS, ConsoleError, Role
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     from pydantic import BaseModel
 
@@ -68,7 +68,7 @@ class Live:
     `hx-config='{"sse": {"pauseOnBackground": false}}'`.
     """
 
-    events: AsyncIterator[LiveEvent]
+    events: AsyncGenerator[LiveEvent, None]
     keeps_session: bool = False
 
 

@@ -68,20 +68,9 @@ def find_problems(command: Command, room: DeskRoom) -> tuple[str, ...]:
         account = home[0] if home else account
     if account is not None and account not in room.accounts:
         problems.append(f"account: {masked_key(account[:40])} is not configured here")
-    if not is_text(command.id):
-        problems.append("id: has characters that are no text")
     if isinstance(data, PresenceCommand) and data.agent not in room.team.members:
         problems.append("agent: is not in the roster")
     return tuple(problems)
-
-
-def is_text(text: str) -> bool:
-    """Return whether a text can be written to Redis: JSON may name halves of characters."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def check_caller(request: ConsoleRequest, command: Command) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +21,7 @@ from router.core.formats import OtherFormatError
 from router.streams.client.connection import RedisError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from router.console.desk.news import Bell, Conversation
     from router.console.desk.reading import OpenedConversation
@@ -33,6 +34,13 @@ CONVERSATION: Final = "desk-conversation.html"
 PAUSE: Final = 0.3
 #: Seconds after a change until the transcript is read once more: a text of ours has no entry that tells of it.
 _AGAIN: Final = FRESH + 0.5
+#: Seconds after which a page connects anew. One that is gone without a word, behind a proxy that does not notice, does
+#: not, and the person's presence ends.
+CONNECTED: Final = 300.0
+#: Seconds for the page to do so, before this connection ends.
+_GOODBYE: Final = 10.0
+#: The event that asks a page to connect anew.
+RECONNECT: Final = "reconnect"
 #: What is said on the desk after an action.
 DONE: Final[dict[str, str]] = {
     "offer.decline": "Declined. The next person is asked.",
@@ -108,9 +116,9 @@ async def read_conversation(
 async def _read_transcript(
     request: ConsoleRequest, opened: OpenedConversation, *, is_whole: bool = False
 ) -> dict[str, Any]:
-    reader = request.ports.desk.reader
-    limit: dict[str, Any] = {"most": None} if is_whole else {}
-    return await reader.read_conversation(opened, request.user, is_unmasked=request.sees_unmasked, **limit)
+    return await request.ports.desk.reader.read_conversation(
+        opened, request.user, is_unmasked=request.sees_unmasked, is_whole=is_whole
+    )
 
 
 async def _note_load(request: ConsoleRequest) -> None:
@@ -151,7 +159,7 @@ class _Updates:
         self._conversation = conversation
         self._sent: dict[str, Any] = {}
 
-    async def events(self) -> AsyncIterator[LiveEvent]:
+    async def events(self) -> AsyncGenerator[LiveEvent, None]:
         """Send events until the page is gone."""
         identity = self._request.user
         with ExitStack() as stack:
@@ -159,9 +167,9 @@ class _Updates:
                 stack.enter_context(self._room.presence.page(identity))
             bell = stack.enter_context(self._room.news.listen(identity, self._conversation))
             bell.ring(CONNECTION, LISTS, TRANSCRIPT)
-            again = False
-            while True:
-                names = await _wait(bell, again=again)
+            again, ends_at = False, time.monotonic() + CONNECTED
+            while (left := ends_at - time.monotonic()) > 0:
+                names = await _wait(bell, min(left, _AGAIN) if again else left)
                 again = bool(names & {TRANSCRIPT, LISTS}) and not again
                 try:
                     for event in await self._make(bell, names):
@@ -169,6 +177,8 @@ class _Updates:
                 except (RedisError, OSError):
                     again = True  # the hub tells that Redis is away; it may be back by then
                 await asyncio.sleep(PAUSE)
+            yield LiveEvent({"word": RECONNECT}, name=RECONNECT, template="desk-word.html")
+            await asyncio.sleep(_GOODBYE)
 
     async def _make(self, bell: Bell, names: set[str]) -> list[LiveEvent]:
         events = []
@@ -199,12 +209,10 @@ class _Updates:
         return [LiveEvent(data, name=name, template=template)]
 
 
-async def _wait(bell: Bell, *, again: bool) -> set[str]:
-    """Return what has changed; with `again` the transcript and the lists after a while, if nothing has."""
-    if not again:
-        return await bell.wait()
+async def _wait(bell: Bell, seconds: float) -> set[str]:
+    """Return what has changed; the transcript and the lists if nothing has within so many seconds."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(_AGAIN):
+        async with asyncio.timeout(seconds):
             return await bell.wait()
     return {TRANSCRIPT, LISTS}
 

@@ -157,9 +157,9 @@ class DeskReader:
         return OpenedConversation(ledger, holding, journal)
 
     async def read_conversation(
-        self, opened: OpenedConversation, identity: str, *, is_unmasked: bool, most: int | None = MAX_LINES
+        self, opened: OpenedConversation, identity: str, *, is_unmasked: bool, is_whole: bool = False
     ) -> dict[str, Any]:
-        """Return a conversation with its transcript, of which the newest `most` lines, and note that it was read."""
+        """Return a conversation with its transcript, all or the newest MAX_LINES of it, and note that it was read."""
         name, holding = opened.name, opened.holding
         reading = await self._transcripts.read(name, self._news.changes_of(name))
         latest = self._news.recent(name).latest
@@ -172,7 +172,7 @@ class DeskReader:
         }
         members = with_those_who_left(reading.members, markers)
         lines = self._lines(opened, reading)
-        shown = lines if most is None else lines[-most:]
+        shown = lines if is_whole else lines[-MAX_LINES:]
         holder, request, offer = holding.holder, holding.request, holding.offer
         told = holding.taken or request
         return self._show(name, holding, is_unmasked=is_unmasked) | {

@@ -13,7 +13,7 @@ from router.streams.client.connection import RedisError
 from router.streams.store.jobs import JobState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from router.console.request import ConsoleRequest
     from router.streams.store.jobs import Job
@@ -39,7 +39,7 @@ async def follow(request: ConsoleRequest) -> Live:
     return Live(_progress(request))
 
 
-async def _progress(request: ConsoleRequest) -> AsyncIterator[LiveEvent]:
+async def _progress(request: ConsoleRequest) -> AsyncGenerator[LiveEvent, None]:
     shown: dict[str, Any] | None = None
     while True:
         try:

@@ -19,7 +19,7 @@ from router.operations.entry_facts import read_facts
 from router.streams.store.inspect import all_streams
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     from router.console.request import ConsoleRequest
 
@@ -71,7 +71,7 @@ async def follow(request: ConsoleRequest) -> Live:
     return Live(_arrivals(request, _read_filter(request)))
 
 
-async def _arrivals(request: ConsoleRequest, wanted: TailFilter) -> AsyncIterator[LiveEvent]:
+async def _arrivals(request: ConsoleRequest, wanted: TailFilter) -> AsyncGenerator[LiveEvent, None]:
     async with request.ports.hub.subscribe() as news:
         async for one in news:
             if isinstance(one, Arrival):

@@ -80,7 +80,10 @@
   };
   let news;
   const connect = () => {
+    const before = news;
     news = new EventSource(desk.dataset.events);
+    if (before) news.addEventListener("open", () => before.close());
+    news.addEventListener("reconnect", connect);
     news.addEventListener("lists", (event) => { replace("lists", event.data); showOffers(); });
     news.addEventListener("transcript", (event) => { replace("transcript", event.data); scrollDown(); });
     news.addEventListener("answer", (event) => { byId("notice").textContent = event.data; });

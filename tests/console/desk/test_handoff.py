@@ -5,6 +5,7 @@ import asyncio
 import orjson
 
 from router.core.keys import Target
+from router.worker.app import working
 from tests.support.accounts import OTHER_CUSTOMER
 from tests.support.waiting import until
 
@@ -200,8 +201,6 @@ async def test_an_offer_of_somebody_else_is_refused_with_its_reason(office, coll
 
 async def test_without_a_worker_nothing_is_lost_or_done_twice(idle_office, colleagues, ports, office_settings):
     """An answer that does not come in time says so, keeps the form's id, and is told once a worker is there."""
-    from router.worker.app import working
-
     office, dana = idle_office, await colleagues("dana")
     async with dana.page():
         async with working(office_settings):

@@ -1,0 +1,208 @@
+"""The desk's pages: who may see what, texts of strangers, and pages when the API or Redis is away."""
+
+import asyncio
+import wave
+from contextlib import AsyncExitStack
+from html import unescape
+
+import pytest
+
+from router.console.desk import reading, transcripts
+from router.core.keys import Target
+from tests.console.desk.make_sound import PATH, make_sound
+from tests.support.waiting import until
+
+MARKUP = '<script>alert(1)</script><img src=x onerror="alert(2)">'
+#: An override that shows the rest from right to left, Hebrew, and an escape of a terminal.
+TRICKS = "\u202egnirts \u05e9\u05dc\u05d5\u05dd \x1b[31mred"
+
+
+async def test_texts_of_strangers_are_only_text(office, colleagues):
+    """Markup is shown as it was written, characters that reorder or hide are visible, and other scripts stay."""
+    dana = await colleagues("dana")
+    async with dana.page() as desk:
+        conversation = await office.customer_writes(MARKUP)
+        await office.customer_writes(TRICKS)
+        await office.until_present("dana")
+        await office.ask_for_person(conversation, reason=MARKUP, summary=TRICKS, context={MARKUP: TRICKS})
+        shown = [await desk.next("lists", "Offers (1)"), (await dana.get("/desk"))[2]]
+        await dana.answer(await dana.offer(), "accept")
+        async with dana.page(conversation) as page:
+            shown.append(await page.next("transcript", "alert(2)"))
+        shown.append((await dana.get(f"/desk/conversations/{conversation}"))[2])
+    for text in shown:
+        assert "<script>alert" not in text
+        assert "<img" not in text
+        assert MARKUP in unescape(text)
+        assert "\u202e" not in text
+        assert "\x1b" not in text
+        assert "\\u202egnirts \u05e9\u05dc\u05d5\u05dd \\x1b[31mred" in text
+        assert 'dir="auto"' in text
+
+
+async def test_a_name_of_a_customer_is_shown_and_only_text(office, colleagues):
+    """The name that WhatsApp tells of a customer stands beside the address."""
+    dana = await colleagues("dana")
+    name = f"Ana {MARKUP}"
+    async with dana.page():
+        await office.harness.append(office.harness.whatsapp("whatsapp:+15551230001", ProfileName=name))
+        said = await until(lambda: office.last("communication.received", Target.AI_AGENT))
+        await office.until_present("dana")
+        await office.ask_for_person(said.conversation.id)
+
+        async def find():
+            offer = await dana.offer()
+            return offer if offer["name"] else None
+
+        offer = await until(find)
+        assert (offer["name"], offer["address"], offer["channel"]) == (name, "+15551230001", "WHATSAPP")
+        _, _, text = await dana.get("/desk")
+        assert "<img" not in text
+        assert name in unescape(text)
+
+
+async def test_a_conversation_is_for_those_whom_it_concerns(office, colleagues):
+    """Whoever has it, is asked about it or has had it, and operators; nobody else."""
+    dana, eli, olu = [await colleagues(one) for one in ("dana", "eli", "olu")]
+    async with dana.page(), eli.page():
+        conversation = await office.hold(dana, "hello")
+        path = f"/desk/conversations/{conversation}"
+        assert (await eli.get(path))[0] == 403
+        assert (await eli.get(f"/desk/events?conversation={conversation}"))[0] == 403
+        assert (await olu.get(path))[0] == 200
+        assert not (await olu.conversation(conversation))["is_mine"]
+        await office.until_present("eli")
+        await dana.act(conversation, "transfer", agent="eli")
+        offer = await eli.offer()
+        assert (await eli.get(path))[0] == 200
+        await eli.answer(offer, "accept")
+        status, _, text = await dana.get(path)
+        assert status == 200
+        assert "You do not have this conversation" in text
+    assert (await dana.get("/desk/conversations/conv_conversation_of_nobody"))[0] == 404
+
+
+async def test_viewers_see_no_desk(idle_office, colleagues):
+    """The desk is for the roles agent and operator."""
+    vera = await colleagues("vera")
+    for path in ("/desk", "/desk/events", "/desk/conversations/x"):
+        assert (await vera.get(path))[0] == 403
+
+
+async def test_nobody_acts_for_somebody_else(office, colleagues):
+    """The person of a command is who has signed in, whatever a form says."""
+    dana, eli = await colleagues("dana"), await colleagues("eli")
+    async with dana.page():
+        conversation = await office.hold(dana)
+        path = f"/desk/conversations/{conversation}"
+        fields = await dana.form(path, "/release") | {"csrf": await eli.csrf(), "agent": "dana"}
+        status, _, text = await eli.send(f"{path}/release", fields)
+        assert status == 409
+        assert "You do not have this conversation any more." in text
+        assert (await office.commands("conversation.release"))[-1]["agent"] == "eli"
+        assert (await dana.conversation(conversation))["is_mine"]
+
+
+@pytest.mark.parametrize("text", ["", "  \n ", "x" * 1601], ids=["empty", "blank", "too long"])
+async def test_a_text_that_cannot_be_sent_is_kept(office, colleagues, text):
+    """The page says what is wrong with it, and it is still there."""
+    dana = await colleagues("dana")
+    async with dana.page():
+        conversation = await office.hold(dana)
+        status, _, page = await dana.act(conversation, "reply", text=text)
+        assert status == 400
+        assert "text: String should have at" in page
+        assert text.strip() in page
+        assert await office.commands("conversation.say") == []
+
+
+async def test_the_api_away_is_said_and_the_rest_works(office, colleagues, monkeypatch):
+    """What the router knows is shown, and nothing fails."""
+    monkeypatch.setattr(transcripts, "FRESH", 0.0)
+    dana = await colleagues("dana")
+    async with dana.page():
+        conversation = await office.hold(dana, "my order is broken")
+        office.sandbox.fault(status=500, method="GET", times=1000)
+        shown = await dana.conversation(conversation)
+        assert "The API has answered with status 500" in shown["problem"]
+        assert [line["text"] for line in shown["lines"] if line["kind"] == "said"] == ["my order is broken"]
+        office.sandbox.clear_faults()
+        assert (await dana.conversation(conversation))["problem"] == ""
+
+
+async def test_a_long_conversation_is_read_to_its_end(office, colleagues, monkeypatch):
+    """Every page of the API's list; the newest lines are shown, and the others on demand."""
+    monkeypatch.setattr(transcripts, "_PAGE", 2)
+    monkeypatch.setattr(reading, "MAX_LINES", 3)
+    dana = await colleagues("dana")
+    async with dana.page():
+        conversation = await office.hold(dana, "number 0")
+        for number in range(1, 6):
+            await office.customer_writes(f"number {number}")
+        path = f"/desk/conversations/{conversation}"
+
+        async def find():
+            _, _, text = await dana.get(path)
+            return text if "number 5" in text else None
+
+        text = await until(find)
+        assert "number 0" not in text
+        assert "earlier lines" in text
+        _, _, text = await dana.get(f"{path}?all=1")
+        assert [number for number in range(6) if f"number {number}" in text] == [0, 1, 2, 3, 4, 5]
+
+
+async def test_many_open_pages_cost_no_more_than_one(idle_office, colleagues, redis):
+    """While nothing happens, one reader asks Redis for all of them."""
+    dana = await colleagues("dana")
+    async with AsyncExitStack() as stack:
+        pages = [await stack.enter_async_context(dana.page()) for _ in range(40)]
+        for page in pages:
+            await page.next("lists")
+
+        async def is_quiet():
+            before = await count_commands(redis)
+            await until(lambda: has_read(redis, before, 10))
+            after = await count_commands(redis)
+            return (after["total"] - before["total"]) / (after["xread"] - before["xread"]) < 10
+
+        await until(is_quiet)
+
+
+async def has_read(redis, before, number):
+    """Tell whether the hub has read so often since."""
+    return (await count_commands(redis))["xread"] - before["xread"] >= number
+
+
+async def count_commands(redis):
+    """Count the commands that the server has had, without this one, and the reads of streams."""
+    stats = await redis.info("commandstats")
+    calls = {name.removeprefix("cmdstat_"): row["calls"] for name, row in stats.items()}
+    return {"xread": calls["xread"], "total": sum(calls.values()) - calls["info"]}
+
+
+async def test_pages_of_one_conversation_share_a_reading_of_the_api(office, colleagues, ports, monkeypatch):
+    """Nothing is asked again before something has happened there."""
+    monkeypatch.setattr(transcripts, "FRESH", 3600.0)
+    dana = await colleagues("dana")
+    async with dana.page():
+        conversation = await office.hold(dana, "hello")
+        await dana.conversation(conversation)
+        before = await office.harness.calls()
+        await asyncio.gather(*(dana.conversation(conversation) for _ in range(10)))
+        assert await office.harness.calls() == before
+        async with AsyncExitStack() as stack:
+            pages = [await stack.enter_async_context(dana.page(conversation)) for _ in range(5)]
+            await office.customer_writes("and another thing")
+            for page in pages:
+                await page.next("transcript", "and another thing")
+        listed = "GET /v2/Conversations/{conversation}/Communications"
+        assert (await office.harness.calls())[listed] - before[listed] <= 3
+
+
+async def test_the_sound_is_what_its_program_makes():
+    """A small file that every browser plays; it can be made again."""
+    assert PATH.read_bytes() == make_sound()
+    with wave.open(str(PATH)) as sound:
+        assert 0.2 < sound.getnframes() / sound.getframerate() < 1
+    assert PATH.stat().st_size < 8_000
