@@ -169,7 +169,11 @@ def test_the_masked_configuration_shows_every_account_and_no_secret(folder):
 def test_dev_does_not_read_the_accounts_file(folder, tmp_path, monkeypatch):
     """The sandbox of `dev` has one account, so dev.env switches the file off for every process."""
     monkeypatch.delenv("ROUTER_ACCOUNTS_FILE", raising=False)
-    environment = folder() | make_environment(DevOptions(None, None, None, None, tmp_path, keep=Keep.TOGETHER)) | {"BERLIN_TOKEN": ""}
+    environment = (
+        folder()
+        | make_environment(DevOptions(None, None, None, None, tmp_path, keep=Keep.TOGETHER))
+        | {"BERLIN_TOKEN": ""}
+    )
     settings = load(environment=environment | {"REDIS_URL": "redis://localhost"}, require=(*RECEIVER, *WORKER))
     assert [account.sid for account in settings.accounts] == [environment["TWILIO_ACCOUNT_SID"]]
 

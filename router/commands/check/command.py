@@ -12,6 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from router.commands.check.accounts import check_apis, check_credentials, check_rules
+from router.commands.check.console import check_console
 from router.commands.check.ports import check_ports
 from router.commands.check.redis import Finding, judge_redis
 from router.commands.check.sealing import check_sealing
@@ -67,6 +68,7 @@ async def run_check(arguments: argparse.Namespace, check_starts: Callable[[Setti
         *_check_settings(settings, problems),
         *routing,
         *_check_voice(settings, team),
+        *check_console(settings, team),
         *(finding for finding in await check_starts(settings) if finding.text not in known),
         *_check_simulator(),
         *check_spool(settings),
