@@ -35,6 +35,8 @@ HEADERS: Final = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "Server": "participant-router",
 }
+#: The names of this machine.
+LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 #: Seconds for which browsers use https only, where the console is behind it.
 _HSTS: Final = "max-age=31536000"
 
@@ -59,14 +61,17 @@ def check_origin(raw: web.Request, settings: Settings) -> None:
     origin = raw.headers.get("Origin")
     if origin is None:
         return
-    if origin != _own_origin(raw, settings):
+    if origin not in _own_origins(raw, settings):
         hint = "" if settings.console_url else " Behind a proxy, set ROUTER_CONSOLE_URL to the URL in your browser."
         raise ConsoleError(403, f"Another site has sent this form.{hint}")
 
 
-def _own_origin(raw: web.Request, settings: Settings) -> str:
-    parts = urlsplit(settings.console_url or f"{raw.scheme}://{raw.host}")
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}".lower()
+def _own_origins(raw: web.Request, settings: Settings) -> set[str]:
+    """Return the origin of ROUTER_CONSOLE_URL, else of the Host header; on this machine it has several names."""
+    asked = urlsplit(f"{raw.scheme}://{raw.host}".lower())
+    own = urlsplit((settings.console_url or asked.geturl()).lower())
+    origins = {f"{own.scheme}://{own.netloc.rpartition('@')[2]}"}
+    return origins | {asked.geturl()} if {own.hostname, asked.hostname} <= LOOPBACK else origins
 
 
 async def check_action(request: ConsoleRequest) -> None:

@@ -137,6 +137,22 @@ async def test_a_form_of_this_site_passes(visitors):
         assert status == 303
 
 
+@pytest.mark.parametrize("changes", [{"ROUTER_CONSOLE_URL": "http://127.0.0.1:8082"}])
+async def test_this_machine_has_several_names(visitors):
+    """Whoever types localhost is let in; any other name, or another site on this machine, is not this console."""
+    form = {"name": PEOPLE[Role.VIEWER], "password": PASSWORD}
+    for host, origin, wanted in (
+        ("localhost:8082", "http://localhost:8082", 303),
+        ("127.0.0.1:8082", "http://127.0.0.1:8082", 303),
+        ("localhost:8082", "http://localhost:3000", 403),
+        ("evil.example.com:8082", "http://evil.example.com:8082", 403),
+    ):
+        visitor = await visitors()
+        headers = {"Host": host, "Origin": origin}
+        status, _, _ = await visitor.request("POST", "/sign-in", data=form, headers=headers)
+        assert status == wanted, (host, origin)
+
+
 def check_headers(headers, *, is_cached=False):
     """Every answer has the headers, and is stored nowhere unless it is a static file."""
     assert {name: headers.get(name) for name in HEADERS} == HEADERS

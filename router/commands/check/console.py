@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from router.commands.check.redis import Finding
 from router.console.roles import Role
+from router.console.security import LOOPBACK
 from router.console.users import read_users, users_path
 from router.core.errors import SettingsError
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from router.console.users import Users
     from router.core.routing.team import Team
     from router.settings.model import Settings
-
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def check_console(settings: Settings, team: Team) -> list[Finding]:
@@ -35,9 +34,9 @@ def check_console(settings: Settings, team: Team) -> list[Finding]:
 
 def _warnings(settings: Settings, users: Users, team: Team) -> Iterator[str]:
     url = settings.console_url or ""
-    if url.startswith("http://") and urlsplit(url).hostname not in _LOOPBACK:
+    if url.startswith("http://") and urlsplit(url).hostname not in LOOPBACK:
         yield "ROUTER_CONSOLE_URL is http: anybody on the network path can read passwords and sessions"
-    if not url and settings.console_host not in _LOOPBACK:
+    if not url and settings.console_host not in LOOPBACK:
         yield "ROUTER_CONSOLE_URL is not set: the cookie is not Secure, and forms are compared with the Host header"
     strangers = [name for name, one in users.users.items() if one.role is Role.AGENT and name not in team.members]
     for name in strangers if team.members else ():
