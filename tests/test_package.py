@@ -86,7 +86,7 @@ def run(installed, tmp_path):
 
 
 def test_wheel_contains_all_files_of_the_packages(wheel, source):
-    """Modules, scripts, type markers, pages, static files, and the files of `config` as `router/defaults`, with the same bytes."""
+    """Modules, scripts, type markers, pages, static files, and `config` as `router/defaults`, with the same bytes."""
     packed = zipfile.ZipFile(wheel)
     names = {name for name in packed.namelist() if not name.split("/")[0].endswith(".dist-info")}
     files = {
