@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PAGES_OF_SECTIONS: Final[Mapping[str, str]] = {
     "a-process-is-not-running": "/processes",
     "consumer-groups": "/streams",
+    "customers-wait-for-a-person": "/queues",
     "dead-letters": "/dead-letters",
     "events-wait-or-are-slow": "/waiting",
     "the-spool": "/processes",
