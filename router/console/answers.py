@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -67,7 +68,7 @@ class Answers:
     def fragments(self, raw: web.Request, caller: Caller, page: Page) -> Callable[[LiveEvent], str]:
         """Return a function that makes the content of each server-sent event of a page."""
         if wants_json(raw):
-            return lambda event: visible_json(orjson.dumps(event.data).decode())
+            return lambda event: _to_json(event.data)
         frame = self._frame(raw, caller, page.title)
         return lambda event: self._renderer.render(event.template or page.template, event.data | event.extra, frame)
 
@@ -103,9 +104,16 @@ class Answers:
 
 
 def _json(data: dict[str, Any], status: int) -> web.Response:
-    return web.Response(
-        text=visible_json(orjson.dumps(data).decode()), status=status, content_type="application/json", charset="utf-8"
-    )
+    return web.Response(text=_to_json(data), status=status, content_type="application/json", charset="utf-8")
+
+
+def _to_json(data: dict[str, Any]) -> str:
+    """Return data as one line of JSON; halves of characters, which orjson refuses, become their escapes."""
+    try:
+        text = orjson.dumps(data).decode()
+    except orjson.JSONEncodeError:
+        text = json.dumps(data)
+    return visible_json(text)
 
 
 def _to_sign_in(raw: web.Request) -> web.Response:

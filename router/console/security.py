@@ -68,7 +68,10 @@ def check_origin(raw: web.Request, settings: Settings) -> None:
 
 def _own_origins(raw: web.Request, settings: Settings) -> set[str]:
     """Return the origin of ROUTER_CONSOLE_URL, else of the Host header; on this machine it has several names."""
-    asked = urlsplit(f"{raw.scheme}://{raw.host}".lower())
+    try:
+        asked = urlsplit(f"{raw.scheme}://{raw.host}".lower())
+    except ValueError as error:  # half of an IPv6 address
+        raise ConsoleError(400, "The Host header cannot be read.") from error
     own = urlsplit((settings.console_url or asked.geturl()).lower())
     origins = {f"{own.scheme}://{own.netloc.rpartition('@')[2]}"}
     return origins | {asked.geturl()} if {own.hostname, asked.hostname} <= LOOPBACK else origins

@@ -46,11 +46,12 @@ class Seen:
 
     def __init__(self):
         self.forms = []
+        self.name = ""
         self.closed = 0
 
     async def show(self, request):
         """Show whatever name is asked for."""
-        return View({"user": request.query.get("name", ""), "role": "viewer"})
+        return View({"user": request.query.get("name", self.name), "role": "viewer"})
 
     async def act(self, request):
         """Keep the form."""
@@ -137,6 +138,44 @@ async def test_texts_of_strangers_are_escaped_and_visible(operator):
     _, _, text = await operator.get("/shown", params={"name": MARKUP}, headers={"Accept": "application/json"})
     assert json.loads(text)["user"] == MARKUP
     assert text.isprintable()
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+async def test_halves_of_characters_are_shown_too(operator, seen, accept):
+    """What cannot be encoded is shown as its escape, in pages and in JSON."""
+    seen.name = "a\ud800b"
+    status, _, text = await operator.get("/shown", headers={"Accept": accept})
+    assert (status, "a\\ud800b" in text) == (200, True)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Cookie": "router-console=\udcff.\udcfe"},
+        {"Cookie": "router-console"},
+        {"Cookie": "=;;=\x01; router-console=a.b; router-console=c.d"},
+        {"X-CSRF-Token": "\udcff"},
+        {"Accept": "\udcff"},
+        {"X-Forwarded-For": "\udcff, ,::,999.1.1.1"},
+        {"Authorization": "Bearer \udcff"},
+        {"Origin": "\udcff"},
+        {"Content-Type": "\udcff"},
+        {"Content-Length": "0", "Content-Type": "application/json; charset=nonsense"},
+    ],
+    ids=repr,
+)
+async def test_odd_headers_are_no_failure(own, lines, headers):
+    """Whatever a client sends in a header, the answer is one of those that are meant, and no page has failed."""
+    for method, path in (("GET", "/shown"), ("POST", "/acting"), ("POST", "/sign-in")):
+        head = "".join(f"{name}: {text}\r\n" for name, text in ({"Content-Length": "0"} | headers).items())
+        reader, writer = await asyncio.open_connection(*own.removeprefix("http://").split(":"))
+        request = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{head}\r\n"
+        writer.write(request.encode("utf-8", "surrogateescape"))
+        async with asyncio.timeout(scaled(20)):
+            answer = await reader.read()
+        writer.close()
+        assert answer.split(b" ", 2)[1] in {b"303", b"400", b"401", b"403"}, answer[:200]
+    assert lines("console.failed") == []
 
 
 async def test_the_navigation_has_the_pages_of_the_role(operator, own):

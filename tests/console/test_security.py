@@ -146,6 +146,7 @@ async def test_this_machine_has_several_names(visitors):
         ("127.0.0.1:8082", "http://127.0.0.1:8082", 303),
         ("localhost:8082", "http://localhost:3000", 403),
         ("evil.example.com:8082", "http://evil.example.com:8082", 403),
+        ("[::1", "http://[::1", 400),
     ):
         visitor = await visitors()
         headers = {"Host": host, "Origin": origin}
