@@ -63,6 +63,7 @@ def add_quarantine_options(parser: argparse.ArgumentParser) -> None:
         each.add_argument("--reason", choices=REASONS, help="only entries refused for this reason")
         each.add_argument("--source", choices=[str(name) for name in SourceName], help="only entries of this source")
         each.add_argument("--account", metavar="SID", help="only entries that name this account")
+        each.add_argument("--event", metavar="ID", help="only entries of this event id")
         _add_times(each)
 
 

@@ -59,7 +59,8 @@ def _as_lines(kept: Kept, *, unmasked: bool) -> list[str]:
     kind = f"{plain(refused.source)}  {refused.status} {plain(refused.reason)}"
     account = _quoted(refused.account_id, unmasked=unmasked) or "-"
     head = f"{kept.entry_id}  {to_text(refused.received_at)}  {kind}  {account}{again}"
-    return [head, f"    {_quoted(refused.detail, unmasked=unmasked)}"]
+    event = f"  event {plain(refused.event_id)}" if refused.event_id else ""
+    return [head, f"    {_quoted(refused.detail, unmasked=unmasked)}{event}"]
 
 
 def _quoted(text: str, *, unmasked: bool) -> str:
@@ -123,6 +124,7 @@ def _describe(kept: Kept, *, unmasked: bool) -> list[str]:
         f"  refused    {refused.status} {plain(refused.reason)}: {_quoted(refused.detail, unmasked=unmasked)}",
         f"  source     {plain(refused.source)}",
         f"  account    {_quoted(refused.account_id, unmasked=unmasked) or '(names none)'}",
+        *([f"  event      {plain(refused.event_id)}"] if refused.event_id else []),
         f"  received   {to_text(refused.received_at)}, repeated {kept.repeats} times",
         f"  request    {plain(refused.method)} {_path(kept, unmasked=unmasked)}",
         *(f"  header     {plain(name)}: {plain(value)}" for name, value in refused.headers),

@@ -6,7 +6,7 @@ it ignore it by its id.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.bulk import BulkProgress, EntryOutcome, ignore
@@ -58,6 +58,12 @@ class LetterView:
         return {**shown, "reason": self.reason(unmasked=unmasked), **self.facts.to_json(unmasked=unmasked)}
 
 
+def view_letter(letter: DeadLetter) -> LetterView:
+    """Return a letter with its facts; the event id is the one that it was given up with, if it says one."""
+    facts = read_facts(letter.fields)
+    return LetterView(letter, replace(facts, event_id=letter.event_id) if letter.event_id else facts)
+
+
 async def count_letters(redis: Redis, keys: Keys) -> int:
     """Return the number of dead letters of all partitions."""
     pipeline = redis.pipeline(transaction=False)
@@ -69,7 +75,7 @@ async def count_letters(redis: Redis, keys: Keys) -> int:
 async def find(redis: Redis, keys: Keys, name: str) -> LetterView | None:
     """Return one letter by its name; None if there is none."""
     letter = await find_letter(redis, keys, name)
-    return None if letter is None else LetterView(letter, read_facts(letter.fields))
+    return None if letter is None else view_letter(letter)
 
 
 async def select_letters(
@@ -82,7 +88,7 @@ async def select_letters(
     async for letter in _candidates(redis, keys, selection, after):
         if progress is not None:
             progress.looked_at += 1
-        view = LetterView(letter, read_facts(letter.fields))
+        view = view_letter(letter)
         if selection.takes(letter.reason, view.facts, stream=letter.stream, group=letter.group):
             yield view
 

@@ -57,6 +57,7 @@ class KeptView:
             "account": shown(refused.account_id),
             "is_whole": refused.is_whole,
             "size": refused.size,
+            "event_id": refused.event_id,
             "problem": self.kept.problem,
         }
 
@@ -89,7 +90,7 @@ async def select_kept(
         if progress is not None:
             progress.looked_at += 1
         refused = kept.refused
-        facts = EntryFacts(kind=refused.source, account=refused.account_id)
+        facts = EntryFacts(kind=refused.source, account=refused.account_id, event_id=refused.event_id)
         if selection.takes(f"{refused.reason}: {refused.detail}", facts):
             yield KeptView(kept)
 

@@ -86,6 +86,13 @@ async def test_a_letter_is_found_by_its_name_or_its_id(redis, keys, three):
         assert await find(redis, keys, name) is None
 
 
+async def test_the_event_id_is_the_one_that_it_was_given_up_with(redis, keys, deployment):
+    """An entry that cannot be read does not say it."""
+    name = await deployment.bury({"event": "{"}, event="ev_000000000000000000000001")
+    assert (await find(redis, keys, name)).facts.event_id == "ev_000000000000000000000001"
+    assert await names(redis, keys, event="ev_000000000000000000000001") == [name]
+
+
 async def test_json_masks_unless_an_operator_asks(redis, keys, three):
     """Addresses and what a reason quotes."""
     view = await find(redis, keys, three[1])

@@ -24,7 +24,7 @@ async def three(redis, keys):
     webhooks = (
         replace(REFUSED, body=b"1"),
         replace(REFUSED, reason="account", detail="AC9 is not configured", account_id="AC9", body=b"2"),
-        replace(REFUSED, reason="route", source="voice", body=b"3"),
+        replace(REFUSED, reason="route", source="voice", body=b"3", event_id="ev_1"),
     )
     return [await keep(redis, keys, webhook, BOUNDS) for webhook in webhooks]
 
@@ -41,6 +41,7 @@ async def names(redis, keys, **wanted):
         ({"reason": "NOT CONFIGURED"}, [1]),
         ({"source": "voice"}, [2]),
         ({"account": ACCOUNT}, [0, 2]),
+        ({"event": "ev_1"}, [2]),
         ({"since": 1 << 60}, []),
         ({"until": 1}, []),
     ],

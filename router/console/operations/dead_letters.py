@@ -29,8 +29,8 @@ from router.operations.dead_letters import (
     find,
     replay_letters,
     select_letters,
+    view_letter,
 )
-from router.operations.entry_facts import read_facts
 from router.operations.previews import LetterPreviews
 from router.streams.store.dead_letters import drop, list_letters, replay_all
 
@@ -58,7 +58,7 @@ async def list_page(request: ConsoleRequest) -> View:
             following = last
             break
         looked_at, last = looked_at + 1, letter.name
-        view = LetterView(letter, read_facts(letter.fields))
+        view = view_letter(letter)
         if selection.takes(letter.reason, view.facts, stream=letter.stream, group=letter.group):
             item = view.to_json(unmasked=unmasked)
             items += [item] if shown in item["reason"].casefold() else []
