@@ -16,6 +16,7 @@ from router.core.ledger.marker import PARTICIPANT, read_marker
 from router.core.ledger.transcript import (
     events_of,
     merge,
+    name_people,
     notes_of,
     published_lines,
     said_by_people,
@@ -85,6 +86,7 @@ class DeskReader:
         self._redis = redis
         self._settings = settings
         self._team = team
+        self._people = {one.identity: one.name for one in team.members.values()}
         self._news = news
         self._marks = marks
         self._transcripts = transcripts
@@ -170,7 +172,7 @@ class DeskReader:
             for field, text in opened.ledger.fields.items()
             if field.startswith(PARTICIPANT)
         }
-        members = with_those_who_left(reading.members, markers)
+        members = with_those_who_left(name_people(reading.members, self._people), markers)
         lines = self._lines(opened, reading)
         shown = lines if is_whole else lines[-MAX_LINES:]
         holder, request, offer = holding.holder, holding.request, holding.offer
@@ -193,7 +195,7 @@ class DeskReader:
     def _lines(self, opened: OpenedConversation, reading: ApiReading) -> list[TranscriptLine]:
         holding, names = opened.holding, self._team.name_of
         published = published_lines((one for _, one in self._news.recent(opened.name).messages), reading.members)
-        said = said_by_people(reading.lines, turns_of(opened.journal), names)
+        said = said_by_people(reading.lines, turns_of(opened.journal), self._people)
         return merge(
             said, published, events_of(opened.journal, names), notes_of(holding.taken or holding.request, names)
         )

@@ -33,6 +33,8 @@ ROLES: Final[dict[str, str]] = {
     ParticipantType.UNKNOWN: "customer",
 }
 _CUSTOMER: Final = ROLES[ParticipantType.CUSTOMER]
+#: The role of a member of a classic conversation without an address: a customer in an app, or one of our people.
+_CHAT_USER: Final = "chat user"
 _PERSON: Final = ROLES[ParticipantType.HUMAN_AGENT]
 #: The roles of our own side, whose texts are those of whoever holds the conversation.
 OUR_ROLES: Final = frozenset({ROLES[ParticipantType.AI_AGENT], ROLES[ParticipantType.AGENT]})
@@ -132,7 +134,7 @@ def classic_members_of(participants: Iterable[ClassicParticipant]) -> list[Trans
     for one in participants:
         binding = one.messaging_binding
         own = binding.as_address() if binding else None
-        role = _CUSTOMER if own else "chat user"
+        role = _CUSTOMER if own else _CHAT_USER
         address, channel = (own.value, own.channel) if own else ("", "CHAT")
         found.append(TranscriptMember(one.sid, role, one.identity or "", address, channel))
     return found
@@ -242,10 +244,18 @@ def turns_of(journal: Iterable[JournalLine]) -> list[PersonTurn]:
     return [PersonTurn(line.at * 1000, line.agent) for line in changes]
 
 
+def name_people(members: Iterable[TranscriptMember], people: Mapping[str, str]) -> list[TranscriptMember]:
+    """Return the members; `people` has the names of the roster by the identities with which they join classic ones."""
+    return [
+        replace(one, name=people[one.name], role=_PERSON) if one.role == _CHAT_USER and one.name in people else one
+        for one in members
+    ]
+
+
 def said_by_people(
-    lines: Iterable[TranscriptLine], turns: list[PersonTurn], name_of: Callable[[str], str]
+    lines: Iterable[TranscriptLine], turns: list[PersonTurn], people: Mapping[str, str]
 ) -> list[TranscriptLine]:
-    """Return the lines, those of our side with the person who had the conversation then.
+    """Return the lines, those of our side with the person who had the conversation then; `people` as for name_people.
 
     A person without an address on the customer's channel writes from our side's, whose participant is an AI agent's:
     the API cannot tell them apart. Only the holder's words go out (docs/guarantees.md, promise 7).
@@ -254,8 +264,10 @@ def said_by_people(
     for line in lines:
         past = [turn.agent for turn in turns if turn.since <= line.at]
         agent = past[-1] if past and line.role in OUR_ROLES else None
-        is_person = agent is not None and line.kind == SAID
-        found.append(replace(line, name=name_of(agent), role=_PERSON, agent=agent) if is_person and agent else line)
+        if line.role == _CHAT_USER and line.name in people:
+            agent = line.name
+        name = people.get(agent, agent) if agent else ""
+        found.append(replace(line, name=name, role=_PERSON, agent=agent) if agent else line)
     return found
 
 
