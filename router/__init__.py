@@ -41,11 +41,12 @@ Rooms, from the ground up; a test holds that imports only go down:
     agents/         joins, texts and effects, for the worker and the consumers
     receiver/  worker/      the processes `web` and `worker` of the Procfile
     operations/     reads what a deployment does and acts on it, for commands and pages: the search for a story
+    console/        the web page and its JSON, the process `console`: a table of pages, operations/ desk/
     commands/  dev/         check, explain-signature, quarantine, dead-letters, ...; everything on one machine
     ../handlers/            the processes `ai-agent` and `human-agent`
 
 To add an event source: inbound/__init__.py. A kind of event: core/judging/kinds.py. A handler: handlers/app.py.
-A routing rule: config/routing.toml.
+A routing rule: config/routing.toml. A page: console/__init__.py.
 """
 
 __version__ = "0.1.0"
