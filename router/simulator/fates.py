@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from contextlib import suppress
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -102,13 +102,11 @@ class FateReader:
 
     async def _until(self, find: Callable[[], Awaitable[Found | None]]) -> Found | None:
         """Return what is found within PATIENCE seconds; of a stage, a passing one only at their end."""
-        found = None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                found = await find()
-                while found is None or getattr(found, "stage", None) in _PASSING:
-                    await asyncio.sleep(_STEP)
-                    found = await find()
+        last = time.monotonic() + PATIENCE  # no cancellation, which a client of Redis may lose (router.tasks)
+        found = await find()
+        while (found is None or getattr(found, "stage", None) in _PASSING) and time.monotonic() < last:
+            await asyncio.sleep(_STEP)
+            found = await find()
         return found
 
 

@@ -11,7 +11,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from contextlib import AsyncExitStack, aclosing, suppress
+from contextlib import AsyncExitStack, aclosing
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -166,12 +166,11 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
 
 async def _until_processed(redis: Redis, keys: Keys) -> int:
     """Return how many events the workers have left, once that is none or PATIENCE seconds have passed."""
+    last = time.monotonic() + PATIENCE  # no cancellation, which a client of Redis may lose (router.tasks)
     left = await _count_left(redis, keys)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE):
-            while left:
-                await asyncio.sleep(_STEP)
-                left = await _count_left(redis, keys)
+    while left and time.monotonic() < last:
+        await asyncio.sleep(_STEP)
+        left = await _count_left(redis, keys)
     return left
 
 

@@ -5,8 +5,8 @@ It waits until the workers have processed all inbound entries, so that "no entry
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing, suppress
+import time
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from router.core.entries import ParticipantData
@@ -44,16 +44,17 @@ class OutcomeReader:
         """Return the entries that the resources of these steps caused, or that are about their customers."""
         resource_ids, customers = {step.webhook.resource_id for step in steps}, _customers_of(steps)
         found: list[Entry] = []
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE), aclosing(watch(self._redis, self._position)) as reads:
-                async for rows in reads:
-                    for row in rows:
-                        entry = row.entry()
-                        if entry is not None and _is_about(entry, resource_ids, customers):
-                            found.append(entry)
-                    if not rows and self._is_settled:  # settled before this read, so it has returned all
-                        break
-                    self._is_settled = self._is_settled or (not rows and await self._has_settled())
+        last = time.monotonic() + PATIENCE  # no cancellation, which a client of Redis may lose (router.tasks)
+        async with aclosing(watch(self._redis, self._position)) as reads:
+            async for rows in reads:
+                for row in rows:
+                    entry = row.entry()
+                    if entry is not None and _is_about(entry, resource_ids, customers):
+                        found.append(entry)
+                # settled before this read, so it has returned all
+                if (not rows and self._is_settled) or time.monotonic() >= last:
+                    break
+                self._is_settled = self._is_settled or (not rows and await self._has_settled())
         return found
 
     async def find_known(self, steps: Sequence[ScenarioStep]) -> list[Entry]:

@@ -8,7 +8,7 @@ the command line names one, the ids are those of the command line or made from t
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -62,11 +62,10 @@ async def prepare(
             return Scenario(steps)
         once = {**vars(arguments), "times": 1, "kinds": [steps[sent].kind]}
         await send_steps([steps[sent]], type(arguments)(**once), environment)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                while joined is None:
-                    await asyncio.sleep(_STEP)
-                    joined = await find_joined(redis, keys, customer.channel, customer.value)
+        last = time.monotonic() + PATIENCE  # no cancellation, which a client of Redis may lose (router.tasks)
+        while joined is None and time.monotonic() < last:
+            await asyncio.sleep(_STEP)
+            joined = await find_joined(redis, keys, customer.channel, customer.value)
     if joined is not None and isinstance(joined.data, JoinedData):
         arguments.conversation, arguments.participant = joined.data.conversation.id, joined.data.participant.id
         arguments.own_participant = await _find_ours(environment, arguments)
