@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from router.settings.model import Settings
+    from router.streams.client.connection import Redis
+
 #: Lines of each process's output that are shown if one does not start.
 _LAST_LINES: Final = 5
 
@@ -111,28 +114,23 @@ async def _run(options: DevOptions, stack: AsyncExitStack, tails: LogTails) -> i
     write_dev_users(users_path(settings), environment["ROUTER_CONSOLE_TOKEN"], team.members)
     handlers = await find_handlers(environment)
     await start_all(options, supervisor, redis, environment, settings.keys, handlers, memory=memory)
-    write_dev_env(options.state_dir / "dev.env", environment)
-    show("", *_describe(environment, options))
-    with suppress(RedisError, OSError):
-        show(f"  console   {await make_dev_link(redis, settings.keys, settings.console_url or '')}", unmasked=True)
-        unopened = await find_unopened(redis, settings.keys, settings.sealer)
-        show(*(f"  WARNING   {stream}: {problem}; events wait for it" for stream, problem in unopened.items()))
     known, layout = Known(), LineLayout.of_output(is_verbose=options.is_verbose)
-    show("  times     UTC", f"  signs     {layout.legend()}", "")
     feed = Feed(layout, known)
     demo = Demo(environment, redis, settings.keys, team=team, say=feed.add, sealer=settings.sealer)
-    answers = AnswerReader(known, environment)
     follower = Follower(
         redis,
         settings.keys,
         feed,
         sealer=settings.sealer,
         known=known,
-        answers=answers,
+        answers=AnswerReader(known, environment),
         tails=tails,
         on_entry=demo.take,
     )
     await follower.prepare()
+    show("", *_describe(environment, options), f"  signs     {layout.legend()}; times in UTC")
+    await _show_console(redis, settings)
+    write_dev_env(options.state_dir / "dev.env", environment)  # from here on nothing that happens is missed
     setup(process="dev", log_format="json", level="warning", stream=OwnLog(feed))
     try:
         return await _follow(options, supervisor, follower, demo, feed)
@@ -140,6 +138,16 @@ async def _run(options: DevOptions, stack: AsyncExitStack, tails: LogTails) -> i
         feed.flush()
         set_up_log(process="dev", log_format="text", level="warning")
         show("stopping")
+
+
+async def _show_console(redis: Redis, settings: Settings) -> None:
+    """Print the link that signs in, and which data cannot be opened."""
+    with suppress(RedisError, OSError):
+        link = await make_dev_link(redis, settings.keys, settings.console_url or "")
+        show(f"  console   {link}", unmasked=True)
+        unopened = await find_unopened(redis, settings.keys, settings.sealer)
+        show(*(f"  WARNING   {stream}: {problem}; events wait for it" for stream, problem in unopened.items()))
+    show("")
 
 
 async def _follow(options: DevOptions, supervisor: Supervisor, follower: Follower, demo: Demo, feed: Feed) -> int:

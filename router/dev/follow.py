@@ -9,7 +9,7 @@ import asyncio
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from time import time_ns
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from router.core.sealing import NO_KEYS
 from router.dev.entry_lines import tell_dead_letter, tell_entry
@@ -17,6 +17,7 @@ from router.dev.happening import Happening, LineKind
 from router.dev.log_lines import tell_line
 from router.logs import describe_fully
 from router.streams.client.connection import RedisError
+from router.streams.client.servers import read_deployment
 from router.streams.store.watch import last_ids, participant_streams, watch
 from router.tasks import end
 
@@ -134,9 +135,10 @@ class Follower:
     async def prepare(self) -> None:
         """Remember the current ends of the streams."""
         self._position = await last_ids(self._redis, self._streams)
-        info: dict[str, Any] = await self._redis.info("server")  # a Cluster's nodes have none in common
-        skew = _now() - int(info.get("server_time_usec") or _now())
-        self._skew = skew if abs(skew) > _SAME_CLOCK else 0
+        with suppress(RedisError):  # a user who may not ask for it
+            (first, *_) = (await read_deployment(self._redis)).servers
+            skew = round((first.skew or 0.0) * 1_000_000)
+            self._skew = skew if abs(skew) > _SAME_CLOCK else 0
 
     async def run(self) -> None:
         """Show everything that comes, until canceled. Raises OutputLostError."""
