@@ -10,7 +10,7 @@ from tests.support.source import modules, name_of
 COMPARING = (
     "router.core.signing.twilio",
     "router.core.signing.mail",
-    "router.commands.explain.explain",
+    "router.operations.signatures",
     "router.receiver.authentication",
     "router.receiver.mail_authentication",
     "router.sandbox.middlewares",

@@ -13,8 +13,6 @@ from pydantic import ValidationError
 
 from handlers.consume import account_of, subject_of
 from router.commands import redaction
-from router.commands.explain.explain import SignedRequest, explain
-from router.commands.explain.request_text import parse_request
 from router.conversations.responses import RawResponse, parse_retry_after, to_error, to_model, to_response
 from router.core import refused as quarantine
 from router.core.accounts import Account, Accounts
@@ -52,6 +50,8 @@ from router.inbound.email.raw_mail import RawMailReader
 from router.inbound.email.text import decode, decode_header, html_to_text
 from router.inbound.sources import SOURCES, normalize
 from router.inbound.webhook import Webhook
+from router.operations.request_text import parse_request
+from router.operations.signatures import SignedRequest, explain
 from router.settings.accounts_file import read_accounts
 from router.settings.policy_file import read_policy
 from router.settings.team_file import read_team

@@ -7,25 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from router.commands.connected import connected
-from router.commands.explain.explain import SignedRequest, explain
-from router.commands.explain.request_text import RequestText, join_headers, parse_headers, parse_request, split_target
-from router.core.errors import UnreadableError
-from router.core.events import SourceName
-from router.core.signing.form import NO_FORM, parse_form
-from router.core.signing.twilio import base_urls
-from router.inbound.nearest import find_nearest
-from router.inbound.sources import SOURCES
-from router.inbound.webhook import Webhook
 from router.operations.redaction import plain
+from router.operations.request_text import RequestText, parse_headers, parse_request, split_target
+from router.operations.signature_advice import advise, request_of
 from router.process.terminal import CommandFailedError, complain, show
-from router.receiver.misrouted import route_fault, without_prefix
 from router.settings.load import load
 from router.streams.store.quarantine import find
 
 if TYPE_CHECKING:
     import argparse
 
-    from router.inbound.sources import Source
     from router.settings.model import Settings
 
 #: Settings that a signature is compared with.
@@ -50,13 +41,7 @@ async def explain_signature(arguments: argparse.Namespace) -> int:
 
 
 def _report(request: RequestText, settings: Settings, entry_id: str | None) -> int:
-    base = base_urls(settings.public_base_url or "")[0].decode()
-    raw_path = without_prefix(request.raw_path, base)
-    signed = SignedRequest(raw_path, request.headers, request.body, _is_form(request))
-    explanation = explain(signed, settings.public_base_url or "", settings.accounts)
-    fault = route_fault(request.method, request.raw_path, _find_source(signed), base)
-    if fault is not None:
-        show(plain(f"{fault[:1].upper()}{fault[1:]}."))
+    explanation = advise(request, settings)
     for line in explanation.lines:
         show(plain(line))
     if explanation.is_right and entry_id:
@@ -66,19 +51,6 @@ def _report(request: RequestText, settings: Settings, entry_id: str | None) -> i
     return 0 if explanation.is_explained else 1
 
 
-def _find_source(request: SignedRequest) -> Source:
-    """Return the source that the request was meant for, judged by what it contains: it may be unproven."""
-    if any(name.startswith("x-twilio-email-") for name in request.headers):
-        return SOURCES[SourceName.EMAIL]
-    path, _, query = request.raw_path.partition(b"?")
-    body = request.body or query
-    try:
-        form = parse_form(body) if request.is_form else NO_FORM
-    except UnreadableError:
-        form = NO_FORM
-    return find_nearest(path, Webhook(body, form, None), "")
-
-
 async def _from_quarantine(entry_id: str) -> RequestText | None:
     async with connected() as (redis, settings):
         kept = await find(redis, settings.keys, entry_id, settings.sealer)
@@ -86,10 +58,9 @@ async def _from_quarantine(entry_id: str) -> RequestText | None:
         return None
     if kept.problem:
         raise CommandFailedError(kept.problem)
-    refused = kept.refused
-    if not refused.is_whole:
+    if not kept.refused.is_whole:
         show("The body was not kept; only what does not need it is tried.")
-    return RequestText(refused.method, refused.raw_path, join_headers(refused.headers), refused.body)
+    return request_of(kept.refused)
 
 
 def _from_options(arguments: argparse.Namespace) -> RequestText:
@@ -105,10 +76,3 @@ def _from_options(arguments: argparse.Namespace) -> RequestText:
 
 def _read(path: str) -> bytes:
     return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-
-
-def _is_form(request: RequestText) -> bool:
-    content_type = request.headers.get("content-type", "").lower()
-    if "urlencoded" in content_type or "json" in content_type:
-        return "urlencoded" in content_type
-    return b"bodySHA256=" not in request.raw_path

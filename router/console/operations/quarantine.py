@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,8 +18,10 @@ from router.console.operations.parts import (
 )
 from router.console.pages import ConsoleError, Page, Redirect, Role, View
 from router.core.bulk import BulkProgress
+from router.core.errors import AccountError, RouteError, SignatureError
 from router.operations.quarantine import KeptView, count_kept, drop_kept, find_kept, replay_kept, select_kept
 from router.operations.redaction import masked_path, plain, shown_body
+from router.operations.signature_advice import advise, request_of
 from router.receiver.replay import QuarantineReplay, ReplayOutcome
 from router.streams.store.quarantine import remove
 
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from router.operations.selection import Selection
 
 _NAME: Final = re.compile(r"\d{1,19}-\d{1,19}", re.ASCII)
+#: The reasons that the signature, or the URL that it covers, has to do with.
+_SIGNED: Final = frozenset({SignatureError.reason, RouteError.reason, AccountError.reason})
 _GONE: Final = "There is no such webhook in the quarantine: it was replayed, dropped, or displaced by newer ones."
 
 
@@ -67,8 +72,17 @@ async def show_one(request: ConsoleRequest) -> View:
         "webhook": view.to_json(unmasked=unmasked),
         "request": _show_request(refused, unmasked=unmasked),
         "replay": {"is_accepted": preview.is_accepted, "text": preview.text},
+        "advice": [] if missing or preview.is_accepted else await _advise(request, refused),
     }
     return View(data)
+
+
+async def _advise(request: ConsoleRequest, refused: Refused) -> list[str]:
+    """Return why a signature does not match and what to change; computed in a thread, as it takes a while."""
+    if refused.reason not in _SIGNED or not refused.is_whole:
+        return []
+    found = await asyncio.to_thread(advise, request_of(refused), request.ports.settings)
+    return [plain(line) for line in found.lines]
 
 
 def _show_request(refused: Refused, *, unmasked: bool) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from router.streams.store.quarantine import list_kept
 from tests.console.operations.scenes import HOSTILE
 from tests.console.operations.test_dead_letters import finished
 from tests.receiver.samples import signed, sms
-from tests.support.accounts import ACCOUNT, CUSTOMER, OTHER_TOKEN, TOKEN
+from tests.support.accounts import ACCOUNT, BASE_URL, CUSTOMER, OTHER_TOKEN, TOKEN
 
 NUMBER = CUSTOMER[1:]
 
@@ -193,3 +193,18 @@ async def test_webhooks_cannot_be_checked_without_the_settings_for_it(reader, sc
     page = await operator.press(f"/quarantine/{name}/replay", status=409)
     assert "PUBLIC_BASE_URL is not set for the console" in page.text
     assert "PUBLIC_BASE_URL" in (await operator.send("/quarantine", {"action": "dry-run"}, status=409))["error"]
+
+
+async def test_what_to_change_is_said_where_a_signature_does_not_match(reader, scenes):
+    """As `explain-signature` says it: signed for http, and with a token that nobody knows."""
+    request = signed(sms(), base=BASE_URL.replace("https:", "http:"))
+    changed = webhook() | {"headers": tuple(request.headers().items())}
+    name, unknown = await scenes.refused(**changed), await scenes.refused(**webhook(2, token=OTHER_TOKEN))
+    viewer = await reader(Role.VIEWER)
+    page = await viewer.page(f"/quarantine/{name}")
+    advice = [one.text for one in page.one("section", **{"aria-labelledby": "advice"}).all("li")]
+    assert "PUBLIC_BASE_URL" in " ".join(advice)
+    assert (await viewer.json(f"/quarantine/{name}"))["advice"] == advice
+    assert (await viewer.json(f"/quarantine/{unknown}"))["advice"][0].startswith("No match (")
+    right = await scenes.refused(**webhook(3))
+    assert (await viewer.json(f"/quarantine/{right}"))["advice"] == []

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.commands.explain.explain import SignedRequest, explain
 from router.core.accounts import Account, Accounts
 from router.core.signing.twilio import sign
+from router.operations.signatures import SignedRequest, explain
 from tests.core.signing.test_twilio import EVENT_BODY, VECTORS, by_id, encode
 from tests.support.accounts import ACCOUNT, BASE_URL, OTHER_ACCOUNT
 

@@ -15,10 +15,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
-from router.commands.explain.variants import Secret, Variant, bases, forms, paths, queries, secrets
 from router.core.errors import UnreadableError
 from router.core.signing.form import parse_form
 from router.core.signing.twilio import SETTINGS_HEADER, read_settings
+from router.operations.signature_variants import Secret, Variant, bases, forms, paths, queries, secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.commands.explain.request_text import parse_headers, parse_request, split_target
+from router.operations.request_text import parse_headers, parse_request, split_target
 
 HEAD = "POST /hook?x=%2B1 HTTP/1.1\nHost: h.example.com\nX-Twilio-Signature: abc=\nContent-Type: application/json\n"
 
