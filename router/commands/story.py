@@ -9,6 +9,7 @@ from router.commands.connected import connected
 from router.core.errors import QueryError
 from router.core.timestamps import MOMENTS, read_moment, to_text
 from router.operations.stories import StorySearch
+from router.operations.story_advice import advise
 from router.process.terminal import CommandFailedError, complain, show, show_json
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ async def run_story(arguments: argparse.Namespace) -> int:
     else:
         why = "" if is_kept else ": ROUTER_STORY_TTL is 0, so no stories are kept"
         show(f"nothing is known of {story.subject}{f' around {to_text(around)}' if around is not None else ''}{why}")
+        show(
+            "to do: see whether webhooks were refused or could not be stored: python -m router status; "
+            "python -m router quarantine list --since 1d"
+        )
     return FOUND if story.found else NOTHING
 
 
@@ -54,7 +59,10 @@ def read_around(text: str, now: int) -> int:
 def _as_text(story: Story) -> Iterator[str]:
     events = {stage.id for stage in story.stages}
     yield f"{story.subject}, stages in order, times in UTC"
-    for stage in story.stages:
+    for stage, advice in zip(story.stages, advise(story.stages), strict=True):
         about = f"  [{stage.id}]" if len(events) > 1 and stage.id else ""
         by = f"{stage.process}: " if stage.process else ""
         yield f"{to_text(stage.at)}  {stage.stage:<9}  {by}{stage.detail}{about}"
+        if advice is not None:
+            command = f": {advice.command}" if advice.command else ""
+            yield f"{'':<24}  {'':<9}  to do: {advice.words}{command}"

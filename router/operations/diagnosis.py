@@ -121,6 +121,16 @@ def _spool(status: Status) -> Iterator[Problem]:
         yield Problem(Level.DEGRADED, text, action, "what-to-do-about-a-503")
 
 
+def _not_stored(status: Status) -> Iterator[Problem]:
+    number, last = status.not_stored
+    if number:
+        text = (
+            f"{_some(number, 'webhook')} answered 503, the last one {_age(status, last)} ago: nothing could store them"
+        )
+        action = "nothing is known of those that Twilio did not repeat: its debugger lists them (error 11200)"
+        yield Problem(Level.DEGRADED, text, action, "what-to-do-about-a-503")
+
+
 def _dead_letters(status: Status) -> Iterator[Problem]:
     if status.dead_letters:
         text = f"{_some(status.dead_letters, 'dead letter')}: given up, so customers may have no answer"
@@ -172,6 +182,7 @@ RULES: Final[tuple[Callable[[Status], Iterator[Problem]], ...]] = (
     _no_receiver,
     _nobody_reads,
     _spool,
+    _not_stored,
     _refused,
     _dead_letters,
     _waiting,

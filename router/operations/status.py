@@ -51,6 +51,7 @@ async def read_status(redis: Redis, settings: Settings) -> Status:
         quarantine=await count_kept(redis, settings.keys),
         refusals=await find_refusals(redis, settings.keys),
         refused_lately=await _count_refused(redis, settings, now),
+        not_stored=_sum_not_stored(processes, now),
         queues=await _read_queues(redis, settings, now),
     )
     problems = find_problems(status)
@@ -66,6 +67,13 @@ def _sum_spools(processes: Iterable[ProcessState]) -> SpoolReport:
         sum(_number(spool.get("bytes")) for spool in spools),
         max((state for state in states if state in _SPOOL_STATES), key=_SPOOL_STATES.index, default="off"),
     )
+
+
+def _sum_not_stored(processes: Iterable[ProcessState], now: int) -> tuple[int, int]:
+    """Return how many webhooks receivers answered 503 that did so lately, and when the last one came."""
+    facts = [one.facts["not_stored"] for one in processes if isinstance(one.facts.get("not_stored"), dict)]
+    lately = [one for one in facts if _number(one.get("last")) > now - _LATELY]
+    return sum(_number(one.get("webhooks")) for one in lately), max((one["last"] for one in lately), default=0)
 
 
 def _number(value: object) -> int:

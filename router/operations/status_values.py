@@ -56,7 +56,8 @@ class Status:
     """The state of a deployment at a time (µs). `oldest` is the time of the oldest event that is not finished.
 
     `refusals`: the error with which Redis refuses writes, by partition. `refused_lately`: webhooks of our own accounts
-    that were refused within an hour; `queues` of the people, if there is a roster.
+    that were refused within an hour; `not_stored`: those that nothing could store, of receivers that had such within an
+    hour, and the time of the last one; `queues` of the people, if there is a roster.
     """
 
     at: int
@@ -71,6 +72,7 @@ class Status:
     quarantine: Mapping[str, int] = field(default_factory=dict)
     refusals: Mapping[int, str] = field(default_factory=dict)
     refused_lately: int = 0
+    not_stored: tuple[int, int] = (0, 0)
     queues: tuple[QueueReport, ...] = ()
 
     @property

@@ -54,7 +54,17 @@ _WHOLE: Final = ("conv_conversation_", "conv_participant_", "CH", "MB")
 _WILDCARDS: Final = "*?%_ "
 _ORDER: Final = {name: number for number, name in enumerate(StageName)}
 #: The stages of a journal's line, by the beginning of what happened.
-_JOURNAL: Final = {"offer.made": StageName.OFFERED, "offer.ended (accepted)": StageName.ACCEPTED}
+#: What the journal says of offers: the stage, and the words about who was asked.
+_JOURNAL: Final = {
+    "offer.made": (StageName.OFFERED, "offered to {}"),
+    "offer.ended (accepted)": (StageName.ACCEPTED, "accepted by {}"),
+    "offer.ended (declined)": (StageName.OFFERED, "declined by {}"),
+    "offer.ended (expired)": (StageName.OFFERED, "not answered in time by {}"),
+    "offer.ended (withdrawn)": (StageName.OFFERED, "not open to {} any more"),
+    "handoff.failed (ai-agent)": (StageName.OFFERED, "accepted by nobody in time, so the AI agent goes on"),
+    "handoff.failed (message)": (StageName.OFFERED, "accepted by nobody in time, which the customer was told"),
+    "handoff.failed (wait)": (StageName.OFFERED, "accepted by nobody in time, so the customer waits on"),
+}
 
 
 class _Found(NamedTuple):
@@ -95,6 +105,7 @@ class StorySearch:
         stages = list(chain.from_iterable(line.stages for line in lines))
         stages += await self._journals(found.conversations, stages)
         stages += await self._unfinished.describe(lines)
+        stages += await self._unfinished.find_untaken(lines, now)
         return Story(found=bool(stages), subject=masked_key(subject), stages=_in_order(stages, around))
 
     async def _find_named(self, name: str, now: int, around: int | None) -> _Found:
@@ -131,13 +142,14 @@ class StorySearch:
         stages = []
         for account, conversation in conversations[:MOST_CONVERSATIONS]:
             rows: Any = await self._redis.lrange(self._keys.journal(account, conversation), 0, -1)
+            asked = ""
             for row in rows:
                 try:
                     line = read_journal_line(row)
                 except ValidationError:
                     continue
-                if line.at * 1000 >= since:
-                    stages += _of_journal(line, conversation)
+                found, asked = _of_journal(line, conversation, asked)
+                stages += found if line.at * 1000 >= since else []
         return stages
 
 
@@ -178,16 +190,19 @@ def _events_around(lines: Sequence[StoryLine], around: int | None) -> list[Story
     return [line for line in lines if line.event in wanted]
 
 
-def _of_journal(line: JournalLine, conversation: str) -> list[StoryStage]:
+def _of_journal(line: JournalLine, conversation: str, asked: str) -> tuple[list[StoryStage], str]:
+    """Return the stages of a line, and who is asked after it; `asked` is who was asked before."""
     event = event_id(line.by) if line.by else ""
     stages = []
     for happened in line.happened:
-        if (name := _JOURNAL.get(happened)) is not None:
-            who = (line.chosen or line.agent) if name is StageName.OFFERED else line.agent
+        if happened == "offer.made":
+            asked = line.chosen or line.agent or "somebody"
+        if happened in _JOURNAL:
+            name, words = _JOURNAL[happened]
             queue = f" in the queue '{line.need.queue}'" if line.need is not None else ""
-            shown = f"{'offered to' if name is StageName.OFFERED else 'accepted by'} {who}{queue}, epoch {line.epoch}"
-            stages.append(StoryStage(line.at * 1000, name, "worker", event, f"{shown}, conversation {conversation}"))
-    return stages
+            shown = f"{words.format(asked or line.agent)}{queue}, epoch {line.epoch}, conversation {conversation}"
+            stages.append(StoryStage(line.at * 1000, name, "worker", event, shown))
+    return stages, asked
 
 
 def _in_order(stages: Iterable[StoryStage], around: int | None) -> tuple[StoryStage, ...]:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.core.addresses import Channel
 from router.core.calls import GOING_ON, OVER, call_key
-from router.core.keys import RESOLVER
+from router.core.keys import RESOLVER, Target
 from router.core.printable import masked, masked_key
 from router.core.stories import StageName, StoryLine, StoryStage, resource_of
 from router.core.timestamps import to_text
 from router.operations.entry_facts import read_facts
-from router.streams.store.inspect import has_consumer, last_delivered
+from router.streams.store.inspect import has_consumer, last_delivered, list_pending
 from router.streams.store.parking import find_parked, list_parked_of
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MOST_UNREAD: Final = 500
 #: Parked entries of a customer that are shown, per partition and channel.
 MOST_PARKED: Final = 50
+_TAKEN: Final = frozenset({StageName.CONSUMED, StageName.DEAD, StageName.SENT})
 _ENDS: Final = frozenset({StageName.RESOLVED, StageName.DEAD, StageName.CONSUMED})
 
 
@@ -70,7 +71,7 @@ class Unfinished:
         wanted, lines = set(forms), []
         for partition in range(self._keys.partitions) if wanted else ():
             stream = self._keys.inbound(partition)
-            ids = dict.fromkeys(await self._unread_of(stream, wanted))
+            ids = dict.fromkeys([*await self._pending_of(stream, wanted), *await self._unread_of(stream, wanted)])
             for account in self._accounts:
                 for subject in [f"{account} {channel}|{form}|" for channel in Channel for form in sorted(wanted)]:
                     ids |= dict.fromkeys(await list_parked_of(self._redis, self._keys, stream, subject, MOST_PARKED))
@@ -91,9 +92,40 @@ class Unfinished:
                 stages.append(stage)
         return stages
 
+    async def find_untaken(self, lines: Iterable[StoryLine], now: int) -> list[StoryStage]:
+        """Return which events wait for a consumer of which none is alive: published, and neither consumed nor ended."""
+        taken = {line.event for line in lines for stage in line.stages if stage.stage in _TAKEN}
+        waiting: dict[str, list[str]] = {}
+        for line in lines:
+            for stage in line.stages:
+                if stage.stage is StageName.PUBLISHED and line.event not in taken:
+                    waiting.setdefault(stage.detail.partition(" for ")[2].partition(" ")[0], []).append(line.event)
+        stages = []
+        for target in (one for one in Target if one in waiting):
+            if not await self._is_read(target):
+                detail = f"waits now for {target}: no consumer of it is alive"
+                events = dict.fromkeys(waiting[target])
+                stages += [StoryStage(now, StageName.WAITING, "", event, detail) for event in events]
+        return stages
+
+    async def _is_read(self, target: Target) -> bool:
+        """Return whether a consumer of a target is alive in any partition."""
+        for partition in range(self._keys.partitions):
+            if await has_consumer(self._redis, self._keys, self._keys.participants(partition, target), target):
+                return True
+        return False
+
     async def _unread_of(self, stream: str, wanted: set[str]) -> list[str]:
         """Return the ids of the customer's entries among those that the workers read next."""
         return [entry_id for entry_id, facts in await self._unread(stream) if facts.address in wanted]
+
+    async def _pending_of(self, stream: str, wanted: set[str]) -> list[str]:
+        """Return the ids of the customer's entries among those that workers have read and not finished."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for one in await list_pending(self._redis, stream, RESOLVER, count=MOST_UNREAD):
+            pipeline.xrange(stream, min=one.entry_id, max=one.entry_id)
+        entries = [entry for found in await pipeline.execute() for entry in found]
+        return [entry_id.decode() for entry_id, fields in entries if read_facts(fields).address in wanted]
 
     async def _unread(self, stream: str) -> list[tuple[str, EntryFacts]]:
         """Return the entries that the workers read next, up to MOST_UNREAD."""
@@ -115,12 +147,24 @@ class Unfinished:
         at = int(received_at) if received_at.isdigit() else int(entry_id.partition("-")[0]) * 1000
         parts = [f"by {facts.kind}", f"key {masked_key(facts.key)}", f"durable as entry {entry_id} of {stream}"]
         waiting = await self._waiting(stream, entry_id, RESOLVER, fields, facts.event_id)
-        if waiting is None and await self._is_unread(stream, entry_id):
-            is_alive = await has_consumer(self._redis, self._keys, stream, RESOLVER)
-            parts.append(f"not processed yet, {'workers are alive' if is_alive else 'no worker is alive'}")
+        if waiting is None:
+            parts += await self._progress(partition, entry_id)
         stages = [StoryStage(at, StageName.RECEIVED, "", facts.event_id, ", ".join(parts))]
         stages += [waiting] if waiting is not None else []
         return StoryLine(facts.event_id, facts.resource_id or resource_of(facts.key), tuple(stages))
+
+    async def _progress(self, partition: int, entry_id: str) -> list[str]:
+        """Return in words who works on an inbound entry; nothing of one that is finished."""
+        stream = self._keys.inbound(partition)
+        is_alive = await has_consumer(self._redis, self._keys, stream, RESOLVER)
+        workers = "workers are alive" if is_alive else "no worker is alive"
+        if await self._is_unread(stream, entry_id):
+            return [f"not processed yet, {workers}"]
+        for one in await list_pending(self._redis, stream, RESOLVER, first=entry_id, last=entry_id):
+            if await self._redis.exists(self._keys.heartbeat(partition, RESOLVER, one.consumer)):
+                return ["a worker is at it"]
+            return [f"its worker has died before it was done, {workers}"]
+        return []
 
     async def _is_unread(self, stream: str, entry_id: str) -> bool:
         return _position(entry_id) > _position(await last_delivered(self._redis, stream, RESOLVER))

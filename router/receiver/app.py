@@ -135,7 +135,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
         await clock.begin(app[REDIS])
         if drainer is not None:
             await drainer.start()
-        tasks = _begin_tasks(app[REDIS], settings, clock, spool)
+        tasks = _begin_tasks(app[REDIS], settings, clock, spool, ingest)
         app[BACKGROUND] = Background(*tasks, *watch.tasks, *(drainer.tasks if drainer else []))
         yield
         await end(*tasks)
@@ -153,11 +153,14 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     return app
 
 
-def _begin_tasks(redis: Redis, settings: Settings, clock: RedisClock, spool: Spool | None) -> list[asyncio.Task[None]]:
-    """Keep the estimate of the time, and announce this process with the state of its spool."""
+def _begin_tasks(
+    redis: Redis, settings: Settings, clock: RedisClock, spool: Spool | None, ingest: Ingest
+) -> list[asyncio.Task[None]]:
+    """Keep the estimate of the time, and announce this process with its spool and what it could not store."""
 
     def facts() -> dict[str, Any]:
-        return {"spool": spool.describe() if spool is not None else {"status": "off"}}
+        spooled = spool.describe() if spool is not None else {"status": "off"}
+        return {"spool": spooled, "not_stored": ingest.describe()}
 
     announcer = Announcer(redis, settings.keys, kind="web", facts=facts)
     return [

@@ -105,6 +105,11 @@ class Ingest:
         self._quarantine = quarantine
         self._clock = clock
         self._constants = {one.name: make_constant(one.answer, one.answer_type) for one in SOURCES.values()}
+        self._not_stored = {"webhooks": 0, "last": 0}
+
+    def describe(self) -> dict[str, int]:
+        """Return how many webhooks nothing could store since the start, and when the last one came (µs)."""
+        return dict(self._not_stored)
 
     async def handle(self, request: web.Request, source: Source) -> Answer:
         """Answer one webhook of `source`, and write its log line in every case."""
@@ -135,6 +140,7 @@ class Ingest:
             return Answer(error.status)
         except NotDurableError as error:
             status, result, reason = 503, "not-durable", str(error)
+            self._not_stored = {"webhooks": self._not_stored["webhooks"] + 1, "last": received_at}
             return Answer(503, headers={"Retry-After": RETRY_AFTER})
         except Exception as error:  # noqa: BLE001 - the root of a webhook: it always ends in an answer and a log line
             status, result, reason = 500, "failed", describe(error)

@@ -83,6 +83,11 @@ CASES = {
     ),
     "spooled": (replace(WELL, spool=SpoolReport(7, 1, "ok")), Level.DEGRADED, "7 webhooks in the spool"),
     "a full spool": (replace(WELL, spool=SpoolReport(0, 0, "full")), Level.DEGRADED, "the spool is full"),
+    "not stored": (
+        replace(WELL, not_stored=(3, NOW - 7_000_000)),
+        Level.DEGRADED,
+        "3 webhooks answered 503, the last one 7 s",
+    ),
     "refused": (replace(WELL, refused_lately=2), Level.DEGRADED, "2 webhooks of our accounts refused"),
     "dead letters": (replace(WELL, dead_letters=10_000), Level.DEGRADED, "10,000 dead letters"),
     "waiting": (

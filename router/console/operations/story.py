@@ -9,24 +9,16 @@ from router.console.operations.models import StoryAnswer
 from router.console.operations.parts import read_time
 from router.console.pages import ConsoleError, Page, Parameter, Role, View
 from router.core.errors import QueryError
-from router.core.stories import StageName
 from router.core.timestamps import MOMENTS
 from router.operations.stories import StorySearch
+from router.operations.story_advice import advise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from router.console.request import ConsoleRequest
-    from router.core.stories import Story, StoryStage
-
-#: What may be done about a stage: the words, and the page.
-NEXT: Final[Mapping[StageName, tuple[str, str]]] = {
-    StageName.REFUSED: ("see why it was refused, and replay it", "/quarantine?event={id}"),
-    StageName.WAITING: ("see what it waits for", "/waiting?event={id}"),
-    StageName.DEAD: ("see why it was given up, and replay it", "/dead-letters?event={id}"),
-    StageName.OFFERED: ("see who was asked and why", "/explain?q={id}"),
-    StageName.ACCEPTED: ("see who was asked and why", "/explain?q={id}"),
-}
+    from router.core.stories import Story
+    from router.operations.story_advice import Advice
 
 
 async def show_story(request: ConsoleRequest) -> View:
@@ -42,17 +34,17 @@ async def show_story(request: ConsoleRequest) -> View:
         "query": query,
         "around": request.query.get("around", ""),
         "last": data["stages"][-1] if data["stages"] else None,
-        "steps": [_step(stage, shown) for stage, shown in zip(story.stages, data["stages"], strict=True)],
+        "steps": [_step(*one) for one in zip(data["stages"], advise(story.stages), strict=True)],
         "events": _count_events(story),
     }
     return View(data, status=200 if story.found else 404, extra=extra)
 
 
-def _step(stage: StoryStage, shown: Mapping[str, str]) -> dict[str, Any]:
-    """Return a stage as the page shows it, with the next step and the story of its event."""
-    words, path = NEXT.get(stage.stage, ("", ""))
-    name = quote(stage.id, safe="")
-    return {**shown, "todo": words, "path": path.format(id=name), "story": f"/story?q={name}" if stage.id else ""}
+def _step(shown: Mapping[str, str], advice: Advice | None) -> dict[str, Any]:
+    """Return a stage as the page shows it, with what to do about it and the story of its event."""
+    words, path = (advice.words, advice.path) if advice is not None else ("", "")
+    name = quote(shown["id"], safe="")
+    return {**shown, "todo": words, "path": path, "story": f"/story?q={name}" if name else ""}
 
 
 def _count_events(story: Story) -> int:

@@ -74,6 +74,14 @@ class Consumer:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingEntry:
+    """An entry that a consumer has read and not finished."""
+
+    entry_id: str
+    consumer: str
+
+
+@dataclass(frozen=True, slots=True)
 class StreamState:
     """A stream's length, its bytes (estimated if it is large) and its groups."""
 
@@ -232,6 +240,19 @@ async def last_delivered(redis: Redis, stream: str, group: str) -> str:
     except ResponseError:
         rows = []
     return next((row["last-delivered-id"].decode() for row in rows if row["name"] == group.encode()), "0-0")
+
+
+async def list_pending(
+    redis: Redis, stream: str, group: str, *, first: str = "-", last: str = "+", count: int = 1
+) -> list[PendingEntry]:
+    """Return entries that consumers of a group have read and not finished, by id; none if there is no such group."""
+    try:
+        rows: Any = await redis.xpending_range(stream, group, first, last, count)
+    except ResponseError:
+        return []
+    return [
+        PendingEntry(row["message_id"].decode(), row["consumer"].decode("utf-8", "backslashreplace")) for row in rows
+    ]
 
 
 async def find_refusals(redis: Redis, keys: Keys) -> dict[int, str]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from router.core.entries import CommunicationData
+from router.core.entries import CommunicationData, EntryCommunication
 from router.core.keys import Keys
 from router.core.refused import Bounds
 from router.core.resources import Participant, ParticipantAddress
@@ -38,7 +38,8 @@ class Scenes:
             type="CUSTOMER",
             addresses=(ParticipantAddress(channel="SMS", address=CUSTOMER),),
         )
-        return fields_of(make(CommunicationData, CONVERSATION, customer, text=text, number=number))
+        said = EntryCommunication(text=text)
+        return fields_of(make(CommunicationData, CONVERSATION, customer, communication=said, distinction=str(number)))
 
     def origin(self, reason):
         """Return where a dead letter comes from."""
