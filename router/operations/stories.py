@@ -105,7 +105,7 @@ class StorySearch:
         stages = list(chain.from_iterable(line.stages for line in lines))
         stages += await self._journals(found.conversations, stages)
         stages += await self._unfinished.describe(lines)
-        stages += await self._unfinished.find_untaken(lines, now)
+        stages += await self._unfinished.find_untaken(lines)
         return Story(found=bool(stages), subject=masked_key(subject), stages=_in_order(stages, around))
 
     async def _find_named(self, name: str, now: int, around: int | None) -> _Found:

@@ -15,7 +15,7 @@ from router.core.printable import masked, masked_key
 from router.core.stories import StageName, StoryLine, StoryStage, resource_of
 from router.core.timestamps import to_text
 from router.operations.entry_facts import read_facts
-from router.streams.store.inspect import has_consumer, last_delivered, list_pending
+from router.streams.store.inspect import has_consumer, is_beating, last_delivered, list_pending
 from router.streams.store.parking import find_parked, list_parked_of
 
 if TYPE_CHECKING:
@@ -92,21 +92,18 @@ class Unfinished:
                 stages.append(stage)
         return stages
 
-    async def find_untaken(self, lines: Iterable[StoryLine], now: int) -> list[StoryStage]:
+    async def find_untaken(self, lines: Iterable[StoryLine]) -> list[StoryStage]:
         """Return which events wait for a consumer of which none is alive: published, and neither consumed nor ended."""
-        taken = {line.event for line in lines for stage in line.stages if stage.stage in _TAKEN}
-        waiting: dict[str, list[str]] = {}
-        for line in lines:
-            for stage in line.stages:
-                if stage.stage is StageName.PUBLISHED and line.event not in taken:
-                    waiting.setdefault(stage.detail.partition(" for ")[2].partition(" ")[0], []).append(line.event)
-        stages = []
-        for target in (one for one in Target if one in waiting):
-            if not await self._is_read(target):
+        stages = [stage for line in lines for stage in line.stages]
+        taken = {stage.id for stage in stages if stage.stage in _TAKEN}
+        published = [stage for stage in stages if stage.stage is StageName.PUBLISHED and stage.id not in taken]
+        waiting = []
+        for target in Target:
+            last = {stage.id: stage.at for stage in published if f" for {target}" in stage.detail}
+            if last and not await self._is_read(target):
                 detail = f"waits now for {target}: no consumer of it is alive"
-                events = dict.fromkeys(waiting[target])
-                stages += [StoryStage(now, StageName.WAITING, "", event, detail) for event in events]
-        return stages
+                waiting += [StoryStage(at + 1, StageName.WAITING, "", event, detail) for event, at in last.items()]
+        return waiting
 
     async def _is_read(self, target: Target) -> bool:
         """Return whether a consumer of a target is alive in any partition."""
@@ -148,20 +145,19 @@ class Unfinished:
         parts = [f"by {facts.kind}", f"key {masked_key(facts.key)}", f"durable as entry {entry_id} of {stream}"]
         waiting = await self._waiting(stream, entry_id, RESOLVER, fields, facts.event_id)
         if waiting is None:
-            parts += await self._progress(partition, entry_id)
+            parts += await self._progress(stream, entry_id)
         stages = [StoryStage(at, StageName.RECEIVED, "", facts.event_id, ", ".join(parts))]
         stages += [waiting] if waiting is not None else []
         return StoryLine(facts.event_id, facts.resource_id or resource_of(facts.key), tuple(stages))
 
-    async def _progress(self, partition: int, entry_id: str) -> list[str]:
+    async def _progress(self, stream: str, entry_id: str) -> list[str]:
         """Return in words who works on an inbound entry; nothing of one that is finished."""
-        stream = self._keys.inbound(partition)
         is_alive = await has_consumer(self._redis, self._keys, stream, RESOLVER)
         workers = "workers are alive" if is_alive else "no worker is alive"
         if await self._is_unread(stream, entry_id):
             return [f"not processed yet, {workers}"]
         for one in await list_pending(self._redis, stream, RESOLVER, first=entry_id, last=entry_id):
-            if await self._redis.exists(self._keys.heartbeat(partition, RESOLVER, one.consumer)):
+            if await is_beating(self._redis, self._keys, stream, RESOLVER, one.consumer):
                 return ["a worker is at it"]
             return [f"its worker has died before it was done, {workers}"]
         return []

@@ -160,7 +160,7 @@ async def test_an_event_that_waits(parts):
             assert "resolved" not in names_of(story)
         parts.sandbox.clear_faults()
         story = await parts.told(sid_of(), "published")
-    assert [one for one in details(story, "waiting") if "waits now" in one] == []
+    assert [one for one in details(story, "waiting") if "waits now for resolver" in one] == []
     assert details(story, "waiting")[0].startswith("for resolver: ")
 
 

@@ -301,8 +301,13 @@ async def has_consumer(redis: Redis, keys: Keys, stream: str, group: str) -> boo
         rows: Any = await redis.xinfo_consumers(stream, group)
     except ResponseError:
         return False
-    partition = next(number for number in range(keys.partitions) if f"{{{number}}}" in stream)
     for row in rows:
-        if await redis.exists(keys.heartbeat(partition, group, row["name"].decode("utf-8", "backslashreplace"))):
+        if await is_beating(redis, keys, stream, group, row["name"].decode("utf-8", "backslashreplace")):
             return True
     return False
+
+
+async def is_beating(redis: Redis, keys: Keys, stream: str, group: str, consumer: str) -> bool:
+    """Return whether a consumer of the group on this stream has renewed its heartbeat."""
+    partition = next(number for number in range(keys.partitions) if f"{{{number}}}" in stream)
+    return bool(await redis.exists(keys.heartbeat(partition, group, consumer)))
