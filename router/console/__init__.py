@@ -7,7 +7,7 @@ that is the worker's work.
 To add a page:
 1. Write `async def show_things(request: ConsoleRequest) -> View`; what it returns is the JSON of the page. Whatever it
    needs is in `request.ports`; `request.sees_unmasked` says whether addresses are shown as they are.
-2. Write its template, which extends `base.html` and has the keys of that JSON as variables: no inline script, no style.
-3. Add a row to PAGES of a module under `operations` or `desk`, with the role that may open it and the model of its JSON.
+2. Write its template: it extends `base.html`, has the keys of that JSON as variables, and no inline script or style.
+3. Add a row to PAGES of a module under `operations` or `desk`, with the role that may open it and a model of the JSON.
    The security suite, the OpenAPI document and `make api` find it there by themselves.
 """

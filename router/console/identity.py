@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: A request with this header was not made by a person, such as a page that renews itself: it does not renew a session.
 BACKGROUND_HEADER: Final = "X-Background"
 _SECOND: Final = 1_000_000
+#: Characters that no id of a session of ours has more of.
+_LONGEST_ID: Final = 64
 _Address = IPv4Address | IPv6Address
 
 
@@ -86,7 +88,7 @@ async def _by_name(name: str, ports: ConsolePorts) -> Caller:
 
 async def _by_cookie(cookie: str, ports: ConsolePorts, *, renew: bool) -> Caller | None:
     session_id, _, signature = cookie.partition(".")
-    if not session_id.isascii() or not 1 <= len(session_id) <= 64:  # noqa: PLR2004 - no id of ours is longer
+    if not session_id.isascii() or not 1 <= len(session_id) <= _LONGEST_ID:
         return None
     stored = await ports.sign_ins.use(session_id, ports.settings.console_idle if renew else None)
     if not stored.secret or not hmac.compare_digest(_sign(stored.secret, f"session {session_id}"), _ascii(signature)):
@@ -110,8 +112,11 @@ def _sign(secret: bytes, text: str) -> str:
     return hmac.new(secret, text.encode(), "sha256").hexdigest()
 
 
-async def begin_session(user: ConsoleUser, ports: ConsolePorts) -> str:
-    """Begin a session, and return the value of its cookie."""
+async def begin_session(raw: web.Request, user: ConsoleUser, ports: ConsolePorts) -> str:
+    """Begin a session in place of the one that the browser has, and return the value of its cookie."""
+    before = raw.cookies.get(cookie_name(ports.settings), "").partition(".")[0]
+    if before:
+        await ports.sign_ins.close(before[:_LONGEST_ID])
     session_id = secrets.token_urlsafe(24)
     content = {"user": user.name, "mark": user.mark, "since": ports.clock()}
     secret = await ports.sign_ins.secret()

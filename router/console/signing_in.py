@@ -63,7 +63,7 @@ async def use_link(request: ConsoleRequest) -> Answer:
 async def _begin(request: ConsoleRequest, user: ConsoleUser, following: str) -> Redirect:
     log("console.sign_in", result="signed in", user=user.name, address=address_of(request.raw, request.ports.settings))
     request.acts_as(user.name, user.role)
-    request.new_cookie = await begin_session(user, request.ports)
+    request.new_cookie = await begin_session(request.raw, user, request.ports)
     return Redirect(following or HOMES[user.role], {"user": user.name, "role": user.role})
 
 

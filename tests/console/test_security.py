@@ -275,6 +275,16 @@ async def test_signing_out_ends_the_session_for_all_consoles(visitors):
     assert (await thief.get("/account", headers=stolen))[0] == 303
 
 
+async def test_signing_in_again_ends_the_session_before(visitors):
+    """A browser has one session, with a new id each time, so nobody can prepare one for somebody else."""
+    visitor, thief = await visitors(Role.VIEWER), await visitors()
+    before = {"Cookie": f"{visitor.cookie.key}={visitor.cookie.value}"}
+    assert await visitor.sign_in(PEOPLE[Role.OPERATOR]) == 303
+    assert f"{visitor.cookie.key}={visitor.cookie.value}" != before["Cookie"]
+    assert (await thief.get("/account", headers=before))[0] == 303
+    assert "<dd>operator</dd>" in (await visitor.get("/account"))[2]
+
+
 async def test_a_cookie_that_was_changed_is_refused(visitors):
     """A change anywhere in it, a cut, or another session's signature: nobody is signed in."""
     visitor, other, thief = await visitors(Role.OPERATOR), await visitors(Role.VIEWER), await visitors()
