@@ -63,7 +63,7 @@ def _read(said: Announcement) -> ProcessState:
     kind = record.get("kind")
     return ProcessState(
         said.name,
-        kind if isinstance(kind, str) else said.name.partition("@")[0],
+        kind if isinstance(kind, str) else said.name.partition("/")[0],
         is_alive=said.record is not None,
         seen_at=at,
         host=str(record.get("host", "")),

@@ -42,7 +42,7 @@ class Announcer:
         self._facts = facts
         host, pid, started_at = socket.gethostname(), os.getpid(), time.time_ns() // 1000
         self._constant = {"kind": kind, "host": host, "pid": pid, "version": __version__, "started_at": started_at}
-        self.name = f"{kind}@{host}-{pid}-{started_at // 1000:x}"
+        self.name = f"{kind}/{host}-{pid}-{started_at // 1000:x}"
 
     async def run(self) -> None:
         """Announce until canceled, then say farewell."""

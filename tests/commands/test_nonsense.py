@@ -86,8 +86,8 @@ async def nonsense(redis, settings):  # noqa: F811 - the fixture
     await redis.xgroup_create(KEYS.inbound(0), b"g\xff", id="0")
     await redis.xgroup_createconsumer(KEYS.inbound(0), RESOLVER, b"c\xff\x1b")
     await redis.xgroup_create(KEYS.participants(0, Target.AI_AGENT), "ai-agent", id="0")
-    await redis.zadd(KEYS.processes(), {b"\xff": 1, "web@x": 9e15})
-    await redis.set(KEYS.process("web@x"), b"\xff", ex=600)
+    await redis.zadd(KEYS.processes(), {b"\xff": 1, "web/x": 9e15})
+    await redis.set(KEYS.process("web/x"), b"\xff", ex=600)
     await redis.expire(KEYS.processes(), 600)
 
 

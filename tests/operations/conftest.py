@@ -31,7 +31,7 @@ class Deployment:
         """Let processes be alive: each is announced, and beats in its group."""
         for kind in kinds:
             record = b'{"kind":"%s","version":"%s","started_at":1}' % (kind.encode(), version.encode())
-            await announce(self.redis, self.keys, f"{kind}@host-1-a", record)
+            await announce(self.redis, self.keys, f"{kind}/host-1-a", record)
             streams = {"worker": [(self.inbound, RESOLVER)]}.get(kind, [])
             if kind in {"ai-agent", "human-agent"}:
                 streams = [(self.keys.participants(0, kind), kind)]

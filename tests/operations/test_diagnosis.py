@@ -22,7 +22,7 @@ READER = (Consumer("c", 0, 0, is_alive=True),)
 
 
 def process(kind, *, is_alive=True, seen_at=NOW):
-    return ProcessState(f"{kind}@host", kind, is_alive, seen_at)
+    return ProcessState(f"{kind}/host", kind, is_alive, seen_at)
 
 
 def group(name, *, readers=READER, lag=0, pending=0, parked=0, oldest=None, oldest_parked=None):
@@ -113,7 +113,7 @@ CASES = {
     "a death": (
         replace(WELL, processes=(*WELL.processes, process("worker", is_alive=False, seen_at=NOW - 30_000_000))),
         Level.DEGRADED,
-        "the process worker@host died 30 s ago",
+        "the process worker/host died 30 s ago",
     ),
 }
 

@@ -59,7 +59,7 @@ async def test_the_spools_of_all_receivers_are_summed(redis, settings, keys):
     ]
     for number, spool in enumerate(spools):
         record = orjson.dumps({"kind": "web", "facts": {"spool": spool}})
-        await announce(redis, keys, f"web@{number}", record)
+        await announce(redis, keys, f"web/{number}", record)
     spool = (await read_status(redis, settings)).spool
     assert (spool.entries, spool.size, spool.state) == (5, 15, "full")
 
@@ -89,12 +89,12 @@ async def test_a_redis_without_memory(own_server, tmp_path):
         settings = load(environment=environment)
         deployment = Deployment(redis, settings)
         await deployment.run("web", "worker", "ai-agent", "human-agent")
-        (life,) = [await redis.pttl(settings.keys.process("web@host-1-a"))]
+        (life,) = [await redis.pttl(settings.keys.process("web/host-1-a"))]
         await redis.config_set("maxmemory", "1")
-        await redis.pexpire(settings.keys.process("web@host-1-a"), life // 2)
-        await announce(redis, settings.keys, "web@host-1-a", b"{}")
+        await redis.pexpire(settings.keys.process("web/host-1-a"), life // 2)
+        await announce(redis, settings.keys, "web/host-1-a", b"{}")
         status = await read_status(redis, settings)
-        assert await redis.pttl(settings.keys.process("web@host-1-a")) > life // 2
+        assert await redis.pttl(settings.keys.process("web/host-1-a")) > life // 2
     (problem,) = status.problems
     assert (status.level, problem.text.startswith("Redis takes no writes to partition 0: OutOfMemoryError")) == (
         Level.DOWN,

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from router.core.keys import Keys
+from router.core.printable import masked
 from router.operations.processes import list_processes
 from router.process import announce
 from router.process.announce import Announcer
@@ -29,6 +30,7 @@ async def test_a_process_is_listed_with_its_facts_until_it_ends(redis):
     announcing = asyncio.create_task(announcer.run())
     (process,) = await until(lambda: list_processes(redis, KEYS))
     assert (process.kind, process.is_alive, process.name) == ("web", True, announcer.name)
+    assert masked(process.name) == process.name  # no part of it looks like a mailbox or a number
     assert process.started_at <= process.seen_at + 5_000_000
     facts["spool"]["entries"] = 7
 
@@ -44,8 +46,8 @@ async def test_a_process_is_listed_with_its_facts_until_it_ends(redis):
 async def test_a_process_that_dies_is_known_by_its_name(redis, monkeypatch):
     """Its record expires, its name says which kind it was."""
     monkeypatch.setattr(announcements, "RECORD_LIFE", 1)
-    await announcements.announce(redis, KEYS, "worker@host-1-a", b"{}")
-    await until(lambda: _has_no(redis, KEYS.process("worker@host-1-a")))
+    await announcements.announce(redis, KEYS, "worker/host-1-a", b"{}")
+    await until(lambda: _has_no(redis, KEYS.process("worker/host-1-a")))
     (process,) = await list_processes(redis, KEYS)
     assert (process.kind, process.is_alive, process.pid) == ("worker", False, 0)
 
@@ -56,9 +58,9 @@ async def _has_no(redis, key):
 
 async def test_a_name_is_forgotten_after_its_life(redis, monkeypatch):
     """Otherwise the list would grow with every crash."""
-    await redis.zadd(KEYS.processes(), {"worker@old": 1})
-    await announcements.announce(redis, KEYS, "web@new", b"{}")
-    assert [one.name for one in await announcements.list_announcements(redis, KEYS)] == ["web@new"]
+    await redis.zadd(KEYS.processes(), {"worker/old": 1})
+    await announcements.announce(redis, KEYS, "web/new", b"{}")
+    assert [one.name for one in await announcements.list_announcements(redis, KEYS)] == ["web/new"]
     assert 0 < await redis.pttl(KEYS.processes()) <= announcements.NAME_LIFE
 
 
@@ -90,8 +92,8 @@ async def test_an_outage_of_redis_ends_no_announcer(redis, lines):
 )
 async def test_a_record_of_nonsense_is_a_process_without_facts(redis, record):
     """Anybody with access to Redis may overwrite it."""
-    await announcements.announce(redis, KEYS, "ai-agent@host-1-a", b"{}")
-    await redis.set(KEYS.process("ai-agent@host-1-a"), record, ex=60)
+    await announcements.announce(redis, KEYS, "ai-agent/host-1-a", b"{}")
+    await redis.set(KEYS.process("ai-agent/host-1-a"), record, ex=60)
     await redis.zadd(KEYS.processes(), {b"\xff": 5})
     processes = await list_processes(redis, KEYS)
     assert {process.kind for process in processes} == {"ai-agent", "\\xff"}
