@@ -53,7 +53,11 @@ class TurnState(CommittedState):
         super().commit(ledger)
         fresh = {entry.id for entry in self.entries[before:]}
         self.at += [self.now] * len(fresh)
-        lines = [show_heard(one, self.now) for one in ledger.entries if one.id in ledger.heard and one.id in fresh]
+        lines = [
+            show_heard(one.to_fields()["event"], self.now)
+            for one in ledger.entries
+            if one.id in ledger.heard and one.id in fresh
+        ]
         if lines:
             turn = self.fields.get(TURN_FIELD, "") + "".join(lines)
             self.fields |= {TURN_FIELD: turn, "rev": str(revision + 1)}
