@@ -113,7 +113,7 @@ async def test_any_process_may_stop_a_job(runner, redis_url):
         steps.count("done")
         while True:
             steps.note_progress(BulkProgress(total=9, looked_at=4))
-            await asyncio.sleep(0.001)
+            await let_tasks_run()
 
     job = await start(runner, work)
     async with connect(redis_url) as client:

@@ -26,18 +26,24 @@ async def reader(visitors):
 
 
 @pytest.fixture
-async def alone(own_server, users_file):
-    """An operator at a console on a server of the test's own."""
+async def own_ports(own_server, users_file):
+    """The ports of a console on a server of the test's own."""
     settings = make_settings(own_server.url, ROUTER_CONSOLE_USERS=str(users_file))
     apis, redis = make_apis(settings), connect(own_server.url, timeout=scaled(2))
     ports = make_ports(settings, redis, apis)
-    async with running(ports.hub), serving(make_app(ports)) as url:
+    yield ports
+    await ports.jobs.close()
+    await close_clients(apis, redis)
+
+
+@pytest.fixture
+async def alone(own_ports):
+    """An operator at that console."""
+    async with running(own_ports.hub), serving(make_app(own_ports)) as url:
         visitor = Visitor(url)
         await visitor.sign_in(PEOPLE[Role.OPERATOR])
         yield Reader(visitor, bearer(Role.OPERATOR))
         await visitor.close()
-    await ports.jobs.close()
-    await close_clients(apis, redis)
 
 
 @pytest.fixture

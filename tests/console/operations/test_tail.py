@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from urllib.parse import quote
 
 import orjson
 import pytest
 
-from router.console.hub import INTERVAL
 from router.console.roles import Role
 from tests.console.operations.scenes import CONVERSATION, HOSTILE
 from tests.support.accounts import CUSTOMER
@@ -179,10 +177,10 @@ async def test_nonsense_that_arrives_is_shown_harmlessly(reader, redis, ports):
             assert not [one for one in row if not one.isprintable() and one != "\n"]
 
 
-async def test_the_tail_says_that_redis_is_away_and_goes_on(alone, own_server):
+async def test_the_tail_says_that_redis_is_away_and_goes_on(alone, own_ports, own_server):
     """The open page is told, and gets what arrives once Redis is back."""
     async with following(alone, "/tail/events") as events:
-        await asyncio.sleep(INTERVAL)
+        await until(lambda: own_ports.hub.listeners and own_ports.hub._position)
         own_server.kill()
         name, text = await events.next()
         assert (name, text.strip()) == ("state", "Redis does not answer. The tail goes on by itself once it does.")
