@@ -128,12 +128,15 @@ class Consumption:
         started_at = self._clock()
         try:
             entry = self._read(delivery)
-            result = await self._handle(entry, delivery.stream.partition)
         except ValidationError as error:
             return Poison(f"not an entry: {_describe(error)}")
         except TamperedError as error:
             return Poison(str(error))
-        except SealedError as error:  # of the entry, or of what an earlier attempt has kept
+        except SealedError as error:
+            return Later(str(error), SEALED)
+        try:
+            result = await self._handle(entry, delivery.stream.partition)
+        except SealedError as error:  # of what an earlier attempt has kept, or of the ledger
             return Later(str(error), SEALED)
         except NotYetError as error:
             return Later(str(error), error.delay, is_unsure=True)

@@ -82,6 +82,16 @@ def test_a_cut_value_is_detected(size):
         OLD.open_body(sealed[: len(MAGIC) + size], SealedKind.INBOUND)
 
 
+@given(st.text(), st.binary())
+def test_nothing_that_only_looks_sealed_raises_anything_else(text, body):
+    """Whoever writes to Redis can make an event wait or die, and nothing worse."""
+    for sealer in (NO_KEYS, BOTH):
+        with pytest.raises((TamperedError, SealedError)):
+            sealer.open_text(PREFIX + text, SealedKind.ENTRY)
+        with pytest.raises((TamperedError, SealedError)):
+            sealer.open_body(MAGIC + body, SealedKind.INBOUND)
+
+
 def test_a_value_cannot_take_the_place_of_another_kind():
     """The kind is authenticated."""
     with pytest.raises(TamperedError, match="sealed effect"):

@@ -7,12 +7,13 @@ from functools import partial
 
 import orjson
 import pytest
+from pydantic import ValidationError
 
 from handlers.consume import Consumption
 from handlers.handler import Handler, HandlerResult
 from router.agents.effects import ENTRY, Effects
 from router.core.aes_gcm import make_sealer
-from router.core.entries import CommunicationData
+from router.core.entries import CommunicationData, EntryAddress
 from router.core.keys import Keys
 from router.core.sealed_texts import ENTRY as ENTRY_TABLE
 from router.core.sealed_texts import seal_document
@@ -71,6 +72,19 @@ async def test_an_entry_waits_for_its_key(sealer, redis, output):
     await listener.consumption.failing(a_sealed_delivery(), "no reason")
     await listener.consumption.given_up(a_sealed_delivery())
     assert listener.heard == []
+
+
+async def test_an_error_of_a_reaction_is_not_taken_for_one_of_the_entry(redis, output):
+    """Also one of validation: it fails and is tried again, as any other."""
+    del output
+
+    async def react(entry, effect):
+        del effect
+        EntryAddress.model_validate({"channel": entry.id})
+
+    consumption = Consumption("x", Handler({CommunicationData.type: react}), Effects(redis, Keys(), "x"), sealer=OLD)
+    with pytest.raises(ValidationError):
+        await consumption.attempt(a_sealed_delivery())
 
 
 async def test_an_entry_that_was_changed_is_a_dead_letter(redis, output):
