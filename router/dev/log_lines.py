@@ -66,7 +66,8 @@ def _tell_webhook(fields: Fields) -> Happening | None:
         key = fields.get("key")
         return _make(fields, LineKind.REPEAT, who, "again: nothing is published twice", same=f"again {key}")
     if result == "spooled":
-        return _make(fields, LineKind.WAITS, who, "is in the spool on disk until Redis takes it")
+        text = "is in the spool on disk until Redis takes it"
+        return _make(fields, LineKind.WAITS, who, text, same=f"spooled {who}")
     return None
 
 
@@ -93,7 +94,7 @@ def _tell_failed(fields: Fields) -> Happening:
 def _tell_consumed(fields: Fields) -> Happening | None:
     """Show what a consumer did, unless its effect has a line: an answer, a new holder."""
     handler, result, reply = str(fields.get("handler")), str(fields.get("result")), fields.get("reply")
-    is_loud = fields.get("level") in _LOUD
+    is_loud = str(fields.get("level")) in _LOUD
     is_classic = str(fields.get("conversation")).startswith("CH")  # its webhooks tell nothing of what the API sends
     has_effect = result in _JOINS and ((reply == "sent" and not is_classic) or fields.get("agent"))
     is_detail = not is_loud and (result in _QUIET_RESULTS or bool(has_effect))
@@ -131,7 +132,7 @@ def _nothing(_: Fields) -> None:
 
 
 def _tell_other(fields: Fields) -> Happening | None:
-    if fields.get("level") not in _LOUD:
+    if str(fields.get("level")) not in _LOUD:
         return None
     why = next((str(fields[name]) for name in _REASONS if fields.get(name)), "")
     lane = f" {fields['lane']}" if fields.get("lane") else ""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from router.core.errors import SettingsError
 from router.process.terminal import CommandFailedError
 from router.sandbox.memory_file import can_read
+from router.streams.client.embedded import SERVER_LOG
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 REDIS_FOLDER: Final = "redis"
 SPOOL_FOLDER: Final = "spool"
 _FILE: Final = "sandbox-memory"
-_DATA: Final = "appendonlydir"
+#: What the embedded server leaves in its folder: another server's data is not ours to delete.
+_DATA: Final = ("appendonlydir", SERVER_LOG)
 
 
 class Keep(Enum):
@@ -38,13 +40,13 @@ class Keep(Enum):
 def choose_embedded(state_dir: Path, account_sid: str, keep: Keep) -> tuple[Path, str]:
     """Return the sandbox's file for the embedded Redis, and what is to be said about it; deletes what is forgotten."""
     redis = state_dir.absolute() / REDIS_FOLDER
-    path, has_data = redis / _FILE, (redis / _DATA).exists()
+    path, has_data = redis / _FILE, all((redis / name).exists() for name in _DATA)
     is_together = can_read(path, account_sid)
-    if keep is not Keep.ALL and (keep is Keep.FRESH or (has_data and not is_together)):
+    if has_data and keep is not Keep.ALL and (keep is Keep.FRESH or not is_together):
         for folder in (redis, state_dir / SPOOL_FOLDER):
             shutil.rmtree(folder, ignore_errors=True)
         why = "as asked" if keep is Keep.FRESH else "since the sandbox does not know it any more (--keep keeps it)"
-        return path, f"the data of earlier runs is forgotten, {why}" if has_data else ""
+        return path, f"the data of earlier runs is forgotten, {why}"
     if has_data:
         return path, "goes on with the data of earlier runs (--fresh forgets it)"
     path.unlink(missing_ok=True)  # Redis was emptied by hand

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from router.core.log_events import EVENTS
 from router.dev.happening import LineKind
+from router.dev.layout import LineLayout
 from router.dev.log_lines import tell_line
 
 TIME = {"time": "2026-11-30T10:00:00.250Z", "process": "worker"}
@@ -161,3 +164,21 @@ def test_equal_refusals_and_repeats_have_one_name():
     assert first.same == second.same != other.same
     refused = {"source": "messaging", "status": 403, "result": "signature", "reason": "r"}
     assert told("webhook", **refused).same == told("webhook", **refused).same != ""
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+NAMES = st.sampled_from(["source", "status", "result", "reason", "key", "time", "level", "handler", "reply", "lane"])
+
+
+@given(event=st.sampled_from(sorted(EVENTS)), fields=st.dictionaries(NAMES, VALUES))
+def test_no_line_of_any_process_fails_or_breaks_the_layout(event, fields):
+    """Whatever stands in a log, it is one printable line or none."""
+    line = orjson.dumps({"event": event} | fields, option=orjson.OPT_NON_STR_KEYS, default=str)
+    happening = tell_line(line)
+    if happening is not None:
+        for text, _ in LineLayout(columns=lambda: 80, is_verbose=True).lines_of(happening, happening.customer):
+            assert text.isprintable()

@@ -8,6 +8,7 @@ from router.core.errors import SettingsError
 from router.dev import memory
 from router.dev.memory import Keep, choose_embedded, choose_external
 from router.process.terminal import CommandFailedError
+from router.streams.client.embedded import SERVER_LOG
 
 URL = "redis://127.0.0.1:6379/0"
 
@@ -27,6 +28,7 @@ def state(tmp_path):
         (tmp_path / "spool").mkdir()
         if has_data:
             (tmp_path / "redis" / "appendonlydir").mkdir()
+            (tmp_path / "redis" / SERVER_LOG).touch()
         if memory_of:
             (tmp_path / "redis" / "sandbox-memory").write_text(f"of {memory_of}")
         return tmp_path
@@ -62,6 +64,15 @@ def test_a_redis_that_was_emptied_empties_the_sandbox(state, keep):
     """Its conversations would be known to nobody."""
     path, note = choose_embedded(state(has_data=False, memory_of="AC1"), "AC1", keep)
     assert (path.exists(), note) == (False, "")
+
+
+@pytest.mark.parametrize("keep", [Keep.TOGETHER, Keep.FRESH])
+def test_the_data_of_another_server_is_left_alone(state, keep):
+    """The state directory may be anybody's folder: what our server did not write is not deleted."""
+    folder = state(has_data=True)
+    (folder / "redis" / SERVER_LOG).unlink()
+    choose_embedded(folder, "AC1", keep)
+    assert (folder / "redis" / "appendonlydir").exists()
 
 
 def test_the_first_start_says_nothing(tmp_path):

