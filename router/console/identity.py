@@ -115,7 +115,7 @@ def _sign(secret: bytes, text: str) -> str:
 async def begin_session(raw: web.Request, user: ConsoleUser, ports: ConsolePorts) -> str:
     """Begin a session in place of the one that the browser has, and return the value of its cookie."""
     before = raw.cookies.get(cookie_name(ports.settings), "").partition(".")[0]
-    if before:
+    if before and before.isascii():
         await ports.sign_ins.close(before[:_LONGEST_ID])
     session_id = secrets.token_urlsafe(24)
     content = {"user": user.name, "mark": user.mark, "since": ports.clock()}
