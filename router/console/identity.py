@@ -112,11 +112,15 @@ def _sign(secret: bytes, text: str) -> str:
     return hmac.new(secret, text.encode(), "sha256").hexdigest()
 
 
-async def begin_session(raw: web.Request, user: ConsoleUser, ports: ConsolePorts) -> str:
-    """Begin a session in place of the one that the browser has, and return the value of its cookie."""
-    before = raw.cookies.get(cookie_name(ports.settings), "").partition(".")[0]
-    if before and before.isascii():
-        await ports.sign_ins.close(before[:_LONGEST_ID])
+async def end_session(raw: web.Request, ports: ConsolePorts) -> None:
+    """End the session that the browser has, if any."""
+    session_id = raw.cookies.get(cookie_name(ports.settings), "").partition(".")[0]
+    if session_id and session_id.isascii():
+        await ports.sign_ins.close(session_id[:_LONGEST_ID])
+
+
+async def begin_session(user: ConsoleUser, ports: ConsolePorts) -> str:
+    """Begin a session, and return the value of its cookie."""
     session_id = secrets.token_urlsafe(24)
     content = {"user": user.name, "mark": user.mark, "since": ports.clock()}
     secret = await ports.sign_ins.secret()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel
 
-from router.console.identity import address_of, begin_session
+from router.console.identity import address_of, begin_session, end_session
 from router.console.pages import Answer, Page, Parameter, Redirect, View
 from router.console.passwords import is_right
 from router.console.roles import HOMES, ConsoleError, Role
@@ -63,7 +63,8 @@ async def use_link(request: ConsoleRequest) -> Answer:
 async def _begin(request: ConsoleRequest, user: ConsoleUser, following: str) -> Redirect:
     log("console.sign_in", result="signed in", user=user.name, address=address_of(request.raw, request.ports.settings))
     request.acts_as(user.name, user.role)
-    request.new_cookie = await begin_session(request.raw, user, request.ports)
+    await end_session(request.raw, request.ports)
+    request.new_cookie = await begin_session(user, request.ports)
     return Redirect(following or HOMES[user.role], {"user": user.name, "role": user.role})
 
 
