@@ -163,3 +163,20 @@ async def test_a_viewer_finds_out_no_number_by_trying_parts_of_a_reason(reader, 
             found = await person.json(f"{path}?reason={CUSTOMER[3:9]}")
             assert len(found["items"]) == number, (role, path)
             assert len((await person.json(f"{path}?reason=O"))["items"]) == 1
+
+
+async def test_every_answer_is_as_the_openapi_document_says(reader, scenes):
+    """With something to show on each page; an answer has the members of its model, of their types."""
+    letter, kept = await scenes.letter(), await scenes.refused()
+    operator = await reader()
+    job = (await operator.send("/dead-letters", {"action": "dry-run"}))["id"]
+    ids = {"/dead-letters/{id}": letter, "/quarantine/{id}": kept, "/jobs/{id}": job}
+    pages = [page for page in PAGES if page.method == "GET" and not page.is_live]
+    for page in pages:
+        path = page.path.replace("{id}", ids.get(page.path, ""))
+        data = await operator.json(f"{path}?q=SM1" if path == "/story" else path, 404 if path == "/story" else 200)
+        assert page.answer is not None, path
+        page.answer.model_validate(data, strict=True)
+    assert len(pages) > 15
+    for path in (f"/dead-letters/{letter}/replay", f"/quarantine/{kept}/drop"):
+        assert {"id", "text"} <= (await operator.send(path)).keys()

@@ -37,6 +37,15 @@ async def test_the_first_page_has_the_problems_first(reader, deployment):
     assert page.one("section", **{"aria-labelledby": "state"}).one("h2").text == "State: down"
 
 
+async def test_the_first_page_renews_its_state_and_leaves_the_search_box_alone(reader):
+    """Somebody may be typing there."""
+    page = await (await reader()).page("/")
+    renewed = page.one("div", id="now")
+    assert (renewed.attributes["hx-get"], renewed.attributes["hx-select"]) == ("/", "#now")
+    assert renewed.all("input") == []
+    assert renewed.all("section")
+
+
 async def test_a_program_gets_the_whole_state(reader, deployment):
     """As the command `status --json` prints it."""
     await deployment.run("web", "worker")
