@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from playwright.async_api import expect
@@ -58,8 +59,12 @@ class Window:
 
     async def enter(self, ports: ConsolePorts, role: Role) -> None:
         """Have a session of the person of a role, without the form."""
-        user = ports.users.read().users[PEOPLE[role]]
-        name, value = cookie_name(ports.settings), await begin_session(user, ports)
+        await self.enter_as(ports, PEOPLE[role])
+
+    async def enter_as(self, ports: ConsolePorts, person: str) -> None:
+        """Have a session of a person."""
+        user = ports.users.read().users[person]
+        name, value = cookie_name(ports.settings), await begin_session(SimpleNamespace(cookies={}), user, ports)
         await self.context.add_cookies([{"name": name, "value": value, "url": self.url, "sameSite": "Strict"}])
 
     async def expect_heading(self, text: str) -> None:
