@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ROWS: Final = 50
 MOST_ROWS: Final = 500
 #: Entries that are looked at for one page of a filtered list; the next page goes on from there.
-MOST_LOOKED_AT: Final = 5_000
+MOST_LOOKED_AT: Final = 2_000
 #: Digits of a cursor that is a number.
 _MOST_DIGITS: Final = 7
 #: The filters of dead letters and of the quarantine, by the fields of a Selection.

@@ -120,6 +120,7 @@ async def test_a_filter_that_matches_little_looks_at_a_bounded_number(reader, sc
     assert second["next"] is None
     page = await operator.page("/dead-letters?reason=RARE")
     assert "Next page" in page.links()
+    assert "None of those that were looked at for this page matches" in page.text
 
 
 @pytest.mark.parametrize(
