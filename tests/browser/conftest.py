@@ -71,7 +71,7 @@ async def window(windows, console, ports):
     async def make(role=None, path="", **options):
         opened = await windows(console, **options)
         if role is not None:
-            await opened.enter(ports, role)
+            await opened.enter(role)
         if path:
             await opened.open(path)
         return opened

@@ -23,7 +23,7 @@ async def at_desk(windows, console, ports):
 
     async def make(name, path="/desk"):
         one = await windows(console)
-        await one.enter_as(ports, name)
+        await one.enter_as(name)
         await one.open(path)
         return one
 
@@ -38,7 +38,7 @@ async def doomed(driver, console, ports, tmp_path):
         async def make(name):
             await chromium.until_ready()
             one = await make_window(await driver.chromium.connect_over_cdp(chromium.url), console)
-            await one.enter_as(ports, name)
+            await one.enter_as(name)
             await one.open("/desk")
             return one, chromium
 
@@ -123,7 +123,7 @@ async def test_the_desk_without_javascript(office, windows, console, ports):
     """Whoever has no JavaScript sees the offer after the next look, accepts it and answers."""
     conversation = await office.customer_writes("hello")
     one = await windows(console, java_script_enabled=False)
-    await one.enter_as(ports, "dana")
+    await one.enter_as("dana")
     status, answer = await office.command("agent.available", agent="dana", life=600)
     assert status == 202, answer
     await office.ask_for_person(conversation)

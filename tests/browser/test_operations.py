@@ -81,8 +81,8 @@ async def test_redis_is_away_while_a_page_is_open(windows, own_server, users_fil
     ports = make_ports(settings, redis, apis)
     async with running(ports.hub), serving(make_app(ports)) as url:
         one, other = await windows(url), await windows(url)
-        await one.enter(ports, Role.OPERATOR)
-        await other.enter(ports, Role.OPERATOR)
+        await one.enter(Role.OPERATOR)
+        await other.enter(Role.OPERATOR)
         await one.open("/tail")
         await until(lambda: ports.hub.listeners)
         own_server.kill()
@@ -106,7 +106,7 @@ async def test_the_console_is_away_while_a_page_is_open(windows, ports):
     async with running(ports.hub):
         async with serving(make_app(ports)) as url:
             one = await windows(url)
-            await one.enter(ports, Role.OPERATOR)
+            await one.enter(Role.OPERATOR)
             await one.open("/tail")
             await until(lambda: ports.hub.listeners)
         away = one.page.get_by_role("status").first

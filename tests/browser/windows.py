@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from playwright.async_api import expect
 
-from router.console.identity import begin_session, cookie_name
-from tests.console.people import PASSWORD, PEOPLE
+from tests.console.people import PASSWORD, PEOPLE, Visitor
 from tests.support.waiting import scaled
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response
 
-    from router.console.ports import ConsolePorts
     from router.console.roles import Role
 
 DESKTOP: Final = {"width": 1280, "height": 800}
@@ -57,14 +54,19 @@ class Window:
         await self.page.get_by_label("Password").fill(password)
         await self.page.get_by_role("button", name="Sign in").click()
 
-    async def enter(self, ports: ConsolePorts, role: Role) -> None:
+    async def enter(self, role: Role) -> None:
         """Have a session of the person of a role, without the form."""
-        await self.enter_as(ports, PEOPLE[role])
+        await self.enter_as(PEOPLE[role])
 
-    async def enter_as(self, ports: ConsolePorts, person: str) -> None:
-        """Have a session of a person."""
-        user = ports.users.read().users[person]
-        name, value = cookie_name(ports.settings), await begin_session(SimpleNamespace(cookies={}), user, ports)
+    async def enter_as(self, person: str) -> None:
+        """Have a session of a person, who signs in elsewhere."""
+        visitor = Visitor(self.url)
+        try:
+            assert await visitor.sign_in(person) == 303
+            assert visitor.cookie is not None
+            name, value = visitor.cookie.key, visitor.cookie.value
+        finally:
+            await visitor.close()
         await self.context.add_cookies([{"name": name, "value": value, "url": self.url, "sameSite": "Strict"}])
 
     async def expect_heading(self, text: str) -> None:
