@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from base64 import b64encode
+from contextlib import suppress
 
 import pytest
 
@@ -26,6 +27,8 @@ KEY = bytes(range(60, 92))
 SEALER = make_sealer([KEY], lambda: os.urandom(12))
 #: One customer who does everything, and another one.
 CUSTOMER, OTHER = "+15557778888", "+15557779999"
+#: Seconds between two messages: a load that two cores can bear.
+PAUSE = 0.1
 #: What others say, or what nobody keeps: mails are of another customer.
 OF_OTHERS = {"mail", "subject", "spool"}
 
@@ -141,3 +144,50 @@ async def come_back(town):
 
 async def is_answered(town, entry):
     return "answer: zqagainxw" in await town.said(entry.data.conversation.id)
+
+
+def test_erasing_while_the_customer_writes(tmp_path):
+    """Nothing of another customer is lost or doubled, nothing dies, and a last run leaves nothing."""
+    state = tmp_path / "state"
+    state.mkdir()
+    settings = settings_of(tmp_path)
+    with running_dev(state, **settings) as dev:
+        asyncio.run(erase_under_load(dev, settings))
+
+
+async def erase_under_load(dev, settings):
+    eraser = Eraser(dev, settings)
+    async with open_town(dev, NO_KEYS, [CUSTOMER]) as town:
+        is_over = asyncio.Event()
+        writing = asyncio.create_task(write_on(town, is_over))
+        for _ in range(3):
+            status, report = await eraser(CUSTOMER, "--yes")
+            assert status == 0 or report["notes"]
+        is_over.set()
+        said = await writing
+        await until(lambda: has_all(town, said), timeout=60)
+        await town.deployment.until_idle()
+        status, report = await eraser(CUSTOMER, "--yes")
+        assert (status, report["done"]) == (0, True)
+        assert not await where_it_is(town)
+        assert await town.deployment.count_dead_letters() == 0
+
+
+async def write_on(town, is_over):
+    """Let both customers write until it is over; returns what the other one has said."""
+    said = []
+    while not is_over.is_set():
+        said.append(f"message {len(said)}")
+        statuses = await asyncio.gather(town.write(CUSTOMER, said[-1]), town.write(OTHER, said[-1]))
+        assert statuses == [200, 200]
+        with suppress(TimeoutError):
+            await asyncio.wait_for(is_over.wait(), PAUSE)
+    return said
+
+
+async def has_all(town, said):
+    """Tell whether the other customer's messages are published, each once."""
+    heard = [
+        one.data.communication.text for one in await town.entries("communication.received") if one.data.address == OTHER
+    ]
+    return sorted(heard) == sorted(said)
