@@ -11,20 +11,25 @@ from router.core.addresses import Address
 from router.core.events import share
 from router.core.keys import PERMANENT, RESOLVER
 from router.core.routing.wishes import AgentCard, Wish
-from router.simulator.messages import Scene, scene_callback
+from router.simulator.http import SignatureFault
+from router.simulator.messages import Scene, message, scene_callback
 from router.streams.consuming.groups import NOTE_LIFE, note_progress
 from router.streams.consuming.poison_isolation import CrashCounts
 from router.streams.delivery import StreamRef
 from router.streams.repartition.mover import Mover
 from router.streams.store import trim
+from router.streams.store.announcements import NAME_LIFE, RECORD_LIFE
 from router.streams.store.append import Appender, InboundFields
+from router.streams.store.audit import AuditLog
 from router.streams.store.commits import CLOSED_LIFE, JOURNAL_LIFE
 from router.streams.store.desk import Desk
 from router.streams.store.jobs import LIFE as JOB_LIFE
 from router.streams.store.jobs import Job, JobState, JobStore
 from router.streams.store.ledgers import Store
 from router.streams.store.parking import Parking, Waiting
+from router.streams.store.person_marks import MARKS_LIFE, PersonMarks
 from router.streams.store.recent import LEASE, REST, Pace
+from router.streams.store.sign_ins import REMEMBERED, SignIns
 from router.streams.store.timers import Timers
 from router.streams.store.trim import Trimmer
 from tests.bounds.deployment import NUMBER
@@ -50,6 +55,8 @@ LIVES = {
     "desk": None,
     "timers": None,
     "commands": None,
+    "audit": None,
+    "console-secret": None,
     "seen": (2 * DAY,),
     "latest": (DAY,),
     "conversation": (180 * DAY, CLOSED_LIFE),
@@ -68,6 +75,15 @@ LIVES = {
     "effect": (7 * DAY,),
     "trim-cursor": (DAY,),
     "job": (JOB_LIFE,),
+    "console-session": (HOUR,),
+    "console-link": (HOUR,),
+    "console-guesses": (REMEMBERED / 1000,),
+    "away": (MARKS_LIFE,),
+    "read-marks": (MARKS_LIFE,),
+    "process": (RECORD_LIFE / 1000,),
+    "processes": (NAME_LIFE / 1000,),
+    "story": (8 * DAY,),
+    "refusals": (8 * DAY,),
     "progress": (NOTE_LIFE,),
     "quarantine": (14 * DAY,),
 }
@@ -105,9 +121,12 @@ async def write_usual_keys(deployment):
         await deployment.post(scene_callback(kind, scene))
         await deployment.until_idle(deployment.keys.inbound(0))
     await deployment.post_unsigned(3)
+    forged = message("sms", account_sid=ACCOUNT, sender=NUMBER.format(4), recipient=OURS, body="forged")
+    await deployment.post(forged, SignatureFault(has_wrong_token=True))
     await deployment.redis.xadd(deployment.keys.inbound(0), {"source": "nobody"})
     await until(lambda: deployment.redis.xlen(deployment.keys.dead_letters(0)))
     await until(lambda: deployment.redis.exists(deployment.keys.quarantine()))
+    await until(lambda: deployment.redis.keys(f"{deployment.keys.refusals(0)}*"))
     await deployment.until_idle(deployment.keys.inbound(0))
     await deployment.until_idle(deployment.keys.participants(0, "ai-agent"))
 
@@ -146,6 +165,7 @@ async def write_rare_keys(deployment):
     await desk.arrive(AgentCard("dana", "Dana", 3), 10**15)
     await desk.settle(f"{ACCOUNT} one", 1, Wish(holder="dana"))
     await Timers(redis, keys, clock=lambda: 1).set(ACCOUNT, "two", 1, 10**15)
+    await write_console_keys(redis, keys)
     await JobStore(redis, keys).begin(Job("1", "dead-letters.drop", "dana", {}, 1, state=JobState.DONE))
     await note_progress(redis, stream.key, RESOLVER, every=0)
     await Mover(redis, keys, patience=0, say=lambda *_: None).move(keys.partitions)
@@ -153,6 +173,19 @@ async def write_rare_keys(deployment):
     mail = InboundFields("nobody", ACCOUNT, "k", "s", 1, b"x", 2 * DAY, shared=share(b"a mail"))
     assert await Appender(redis, keys).append(mail)
     await until(lambda: redis.exists(keys.shared_dead(0)))
+
+
+async def write_console_keys(redis, keys):
+    """Let a person sign in, act and be away."""
+    sign_ins = SignIns(redis, keys)
+    await sign_ins.secret()
+    await sign_ins.open("session", b"{}", HOUR)
+    await sign_ins.add_link("token", "dana", HOUR)
+    await sign_ins.attempt("127.0.0.1", "dana")
+    await AuditLog(redis, keys).note("dana", "agent", "sign-in")
+    marks = PersonMarks(redis, keys)
+    await marks.set_away("dana", is_away=True)
+    await marks.mark_read("dana", "conv_conversation_1", 1)
 
 
 async def test_every_key_lives_as_long_as_its_kind(redis, redis_url, make_deployment, monkeypatch):
