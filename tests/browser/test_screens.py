@@ -20,6 +20,7 @@ IMAGES = ROOT / "docs" / "images"
 MOST_BYTES = 60_000
 COLORS = 48
 SIZE = {"width": 1000, "height": 700}
+TALL = {"width": 1000, "height": 1000}
 
 #: Makes a page the same for each run: its times begin at 14:03, ids and hosts are counted.
 _CALM = """() => {
@@ -29,7 +30,9 @@ _CALM = """() => {
     .forEach((time, at) => times.set(time, begin + at * 1000));
   for (const one of all) {
     const text = new Date(times.get(Date.parse(one.dateTime))).toISOString();
-    one.textContent = one.textContent.includes("-") ? text.replace("T", " ").slice(0, 19) : text.slice(11, 16);
+    const [date, time] = [text.slice(0, 10), text.slice(11, 19)];
+    if (one.children.length) [one.children[0].textContent, one.children[1].textContent] = [date, time];
+    else one.textContent = one.textContent.includes("-") ? `${date} ${time}` : time.slice(0, 5);
   }
   const known = /\\b(conv_[a-z]+_|ev_|KEY|mark-)?([0-9a-z]{24,}|[0-9]{13}-[0-9]+)\\b/g;
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -46,6 +49,7 @@ _CALM = """() => {
       .replace(/\\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z/g, "2026-01-07T14:03:00Z");
   }
   document.activeElement.blur();
+  scrollTo(0, 0);
 }"""
 
 
@@ -72,14 +76,17 @@ def shrink(picture):
     return small.getvalue()
 
 
-async def test_screens_of_operations(window, take, office, ports, scenes):
+async def test_screens_of_operations(window, take, office, ports, scenes, deployment):
     """Sign-in, the first page, a story, waiting events, dead letters and streams."""
     one = await window(path="/sign-in", viewport=SIZE)
     await take(one, "sign-in")
     await office.customer_writes("My order has not arrived.")
     office.sandbox.fault(containing=OTHER_CUSTOMER.removeprefix("+"), status=500)
     await office.harness.append(office.harness.sms(OTHER_CUSTOMER, body="hello?"))
+    await deployment.run("web", "worker", "ai-agent", "human-agent")
     await scenes.letters(3, "LookupError: no order of that number")
+    for _ in range(4):
+        await ports.samples.take()
     await one.enter_as("olu")
     await _until_shown(one, "/waiting", "ServerError 500")
     await take(one, "waiting")
@@ -126,4 +133,5 @@ async def test_screens_of_the_desk(window, take, office, ports):
     await expect(one.page.get_by_role("log")).to_contain_text("one moment please")
     await office.customer_writes("Thank you!")
     await expect(one.page.get_by_role("log")).to_contain_text("Thank you!")
+    await one.page.set_viewport_size(TALL)
     await take(one, "conversation")

@@ -14,6 +14,10 @@ function seriesOf(streams) {
   }));
 }
 
+// Times are UTC, as in all pages.
+const clock = (seconds) => new Date(seconds * 1000).toISOString().slice(11, 19);
+const time = { label: "UTC", value: (_, seconds) => (seconds == null ? "--" : clock(seconds)) };
+
 function sizeOf(place) {
   return { width: Math.max(280, place.clientWidth), height: 220 };
 }
@@ -28,11 +32,16 @@ async function draw() {
   const dataOf = (samples, name) => [samples.at, ...samples.streams.map((stream) => stream[name])];
   const ink = getComputedStyle(document.body).color;
   const axis = { stroke: ink, grid: { stroke: "#8884", width: 1 }, ticks: { stroke: "#8884", width: 1 } };
+  const times = { ...axis, values: (_, seconds) => seconds.map((one) => clock(one).slice(0, 5)) };
   let samples = await read();
+  if (samples.at.length < 2) {
+    setTimeout(() => draw().catch(() => {}), RENEW); // no curve without two samples
+    return;
+  }
   charts.hidden = false;
   const plots = [...charts.querySelectorAll("[data-curve]")].map((place) => {
     const scales = { x: { range: (_, first, last) => [Math.min(first, last - SHORTEST), last] } };
-    const options = { ...sizeOf(place), scales, series: [{}, ...seriesOf(samples.streams)], axes: [axis, axis] };
+    const options = { ...sizeOf(place), scales, series: [time, ...seriesOf(samples.streams)], axes: [times, axis] };
     const plot = new uPlot(options, dataOf(samples, place.dataset.curve), place);
     addEventListener("resize", () => plot.setSize(sizeOf(place)));
     return { plot, curve: place.dataset.curve };
