@@ -72,7 +72,7 @@ async def test_the_page_has_the_newest_entries_without_javascript(reader, redis,
         "participants:ai-agent",
         "communication.received",
         f"SMS {CUSTOMER}",
-        "hi",
+        "hello",
     )
     assert second[0] == "1970-01-01 00:00:00.001Z"
     assert {f"/story?q={CONVERSATION}"} <= set(page.links().values())
@@ -92,7 +92,7 @@ async def test_a_viewer_sees_neither_address_nor_text(reader, redis, ports, scen
     for text in (page.text, row):
         assert (CUSTOMER in text) == (role is Role.OPERATOR)
         assert (MASKED in text) == (role is Role.VIEWER)
-    assert (page.rows()[0][4] == "hi") == (role is Role.OPERATOR)
+    assert (page.rows()[0][4] == "hello") == (role is Role.OPERATOR)
 
 
 async def test_what_arrives_is_sent_as_a_row_or_as_data(reader, redis, ports, scenes):
@@ -110,7 +110,7 @@ async def test_what_arrives_is_sent_as_a_row_or_as_data(reader, redis, ports, sc
     cells = [cell.text for cell in read_html(row).one("tr").all("td")]
     assert name == "message"
     assert cells[1:4] == ["participants:ai-agent", "communication.received", f"SMS {CUSTOMER}"]
-    assert (item["stream"], item["conversation"], item["text"]) == ("participants:ai-agent", CONVERSATION, "hi")
+    assert (item["stream"], item["conversation"], item["text"]) == ("participants:ai-agent", CONVERSATION, "hello")
 
 
 @pytest.mark.parametrize(
