@@ -8,7 +8,6 @@ customer.
 from __future__ import annotations
 
 import secrets
-import time
 from collections import Counter
 from http import HTTPStatus
 from pathlib import Path
@@ -28,6 +27,7 @@ from router.simulator.outcome import OutcomeReader
 from router.simulator.own_ids import prepare
 from router.simulator.scenario import capture_messages, make_steps, send_steps
 from router.streams.client.connection import RedisError, connect
+from router.streams.store.watch import read_time
 
 if TYPE_CHECKING:
     import argparse
@@ -100,7 +100,8 @@ def _load_problems(arguments: argparse.Namespace) -> list[str]:
 async def _run(arguments: argparse.Namespace, environment: dict[str, str], redis: Redis | None) -> int:
     keys = Keys(environment.get("ROUTER_NAMESPACE", "router"), int(environment.get("ROUTER_PARTITIONS", "1")))
     outcome = await OutcomeReader.begin(redis, keys) if redis else None
-    account_sid, since = environment["TWILIO_ACCOUNT_SID"], time.time_ns() // 1000
+    account_sid = environment["TWILIO_ACCOUNT_SID"]
+    since = 0 if redis is None else await read_time(redis, keys)
     steps, sent = await prepare(arguments, environment, redis, keys)
     duplicates = [
         redis is not None and at not in sent and await _is_seen(redis, keys, account_sid, step.webhook)

@@ -1,4 +1,4 @@
-"""The ids of the conversation that the router really has with a customer, for callbacks that are to be about it.
+"""The ids of the open conversation that the router really has with a customer, for callbacks that are to be about it.
 
 A scenario of a message and callbacks is one conversation: the message opens it, and the callbacks that follow name it,
 the customer's participant and ours. So the first message is sent ahead of the others. Without a conversation, or where
@@ -54,7 +54,7 @@ async def prepare(
     if redis is None or about is None or arguments.conversation or arguments.participant:
         return Scenario(steps)
     customer = about.customer
-    joined, sent = await find_joined(redis, keys, customer.channel, customer.value), None
+    joined, sent = await find_joined(redis, keys, customer.channel, customer.value, is_open=True), None
     if joined is None:
         opening = (at for at, step in enumerate(steps) if step.family in _OPENING and step.customer == customer)
         sent = next(opening, None)
@@ -65,7 +65,7 @@ async def prepare(
         last = time.monotonic() + PATIENCE  # no cancellation, which a client of Redis may lose (router.tasks)
         while joined is None and time.monotonic() < last:
             await asyncio.sleep(_STEP)
-            joined = await find_joined(redis, keys, customer.channel, customer.value)
+            joined = await find_joined(redis, keys, customer.channel, customer.value, is_open=True)
     if joined is not None and isinstance(joined.data, JoinedData):
         arguments.conversation, arguments.participant = joined.data.conversation.id, joined.data.participant.id
         arguments.own_participant = await _find_ours(environment, arguments)

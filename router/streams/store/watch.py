@@ -21,6 +21,7 @@ from router.core.keys import Keys, Target
 from router.core.sealing import NO_KEYS
 from router.core.stored_fields import open_stored
 from router.core.values import value
+from router.streams.client.connection import load_script
 from router.streams.client.error_replies import passes
 
 if TYPE_CHECKING:
@@ -72,6 +73,12 @@ async def last_ids(redis: Redis, streams: Iterable[str]) -> dict[str, str]:
             newest = []
         ids[stream] = newest[0][0].decode() if newest else "0-0"
     return ids
+
+
+async def read_time(redis: Redis, keys: Keys) -> int:
+    """Return the time of Redis, by which receivers date webhooks, in µs since 1970."""
+    now: int = await load_script("time").run(redis, [keys.inbound(0)], [])
+    return now
 
 
 async def watch(
@@ -128,26 +135,36 @@ async def _xread(redis: Redis, position: dict[str, str], block: int | None) -> l
     ]
 
 
-async def find_joined(redis: Redis, keys: Keys, channel: str, address: str) -> Entry | None:
-    """Return the newest `participant.joined` of an address that the streams still hold."""
+async def find_joined(redis: Redis, keys: Keys, channel: str, address: str, *, is_open: bool = False) -> Entry | None:
+    """Return the newest `participant.joined` of an address that the streams still hold.
+
+    If it `is_open`, that of a conversation which has not been closed since.
+    """
     found = [
-        one for stream in participant_streams(keys) if (one := await _newest_joined(redis, stream, channel, address))
+        one
+        for stream in participant_streams(keys)
+        if (one := await _newest_joined(redis, stream, channel, address, is_open=is_open))
     ]
     return max(found, key=itemgetter(0))[1] if found else None
 
 
-async def _newest_joined(redis: Redis, stream: str, channel: str, address: str) -> tuple[tuple[int, int], Entry] | None:
+async def _newest_joined(
+    redis: Redis, stream: str, channel: str, address: str, *, is_open: bool
+) -> tuple[tuple[int, int], Entry] | None:
     """Return the newest one of a stream, with its entry id as a sort key."""
-    quoted = orjson.dumps(address)
+    quoted, closed = orjson.dumps(address), set[str]()
     rows: Any = await redis.xrevrange(stream, count=10_000)
     for entry_id, fields in rows:
-        event = fields.get(b"event", b"")
-        if fields.get(b"type") != b"participant.joined" or quoted not in event:
+        kind, event = fields.get(b"type"), fields.get(b"event", b"")
+        is_closing = is_open and kind == b"conversation.closed"
+        if not is_closing and (kind != b"participant.joined" or quoted not in event):
             continue
         entry = StreamRow(stream, entry_id.decode(), open_stored(fields, NO_KEYS)[0]).entry()
-        if entry is None:
+        if entry is None or entry.data.conversation.id in closed:
             continue
-        if (getattr(entry.data, "channel", ""), getattr(entry.data, "address", "")) == (channel, address):
+        if is_closing:
+            closed.add(entry.data.conversation.id)
+        elif (getattr(entry.data, "channel", ""), getattr(entry.data, "address", "")) == (channel, address):
             millis, _, number = entry_id.decode().partition("-")
             return (int(millis), int(number)), entry
     return None

@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from router.core.entries import EntryCause, EntryConversation, EntryParticipant, JoinedData, LeftData
+from router.core.entries import ClosedData, EntryCause, EntryConversation, EntryParticipant, JoinedData, LeftData
 from router.core.keys import Keys, Target
 from router.streams.store import watch as module
 from router.streams.store.watch import find_joined, last_ids, participant_streams, watch
@@ -30,6 +30,11 @@ def make(participant_id, *, target="ai-agent", address="+14155550101", channel="
         **extra,
     )
     return make_entry(data, subject=participant_id)
+
+
+def make_closing():
+    data = ClosedData.model_validate(make("any").data.model_dump())
+    return make_entry(data, subject="c1")
 
 
 async def publish(redis, keys, entry, partition=0, entry_id="*"):
@@ -113,6 +118,18 @@ async def test_a_joined_entry_is_found_by_channel_and_address(redis, keys):
     assert (await find_joined(redis, keys, "CHAT", "+14155550101")).subject == "chat"
     assert await find_joined(redis, keys, "SMS", "+1415555") is None
     assert await find_joined(redis, keys, "SMS", 'a"b') is None
+
+
+async def test_a_customer_of_a_closed_conversation_is_found_unless_an_open_one_is_wanted(redis, keys):
+    """What was closed since is passed over; a conversation that was opened afterwards is not."""
+    await publish(redis, keys, make("first"))
+    await publish(redis, keys, make_closing())
+    assert (await find_joined(redis, keys, "SMS", "+14155550101")).subject == "first"
+    assert await find_joined(redis, keys, "SMS", "+14155550101", is_open=True) is None
+    entry = make("second")
+    later = entry.data.model_copy(update={"conversation": EntryConversation(id="c2")})
+    await publish(redis, keys, make_entry(later, subject="second"))
+    assert (await find_joined(redis, keys, "SMS", "+14155550101", is_open=True)).subject == "second"
 
 
 async def test_an_address_with_characters_that_json_escapes_is_found(redis, keys):
