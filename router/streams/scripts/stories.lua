@@ -1,8 +1,8 @@
 -- Add lines to stories (core/stories.py has their form), each to the list of its conversation, or of its event while it
 -- has none.
 -- KEYS: the beginning of the partition's keys of stories.
--- ARGV: now in ms; seconds that keys of today live; most lists; most lines of a list; most pointers of a bucket; then
---       the lines.
+-- ARGV: now in ms; seconds that keys of today live; most lists; most lines of a list; most pointers of a bucket; the
+--       number of lines; the lines, one on each line, as JSON has no line breaks.
 -- Keys behind the beginning: `<day>:l<name>` a list, its first element names account and conversation; `<day>:i<start>`
 -- a bucket, pointers `<rest of a name><name of a list>` of the names that start so; `lists` all lists by their age. All
 -- are of one day and expire together, so that nothing must be renewed for each event.
@@ -47,8 +47,11 @@ end
 local EVENT = { resource = 9, conversation = 15, participant = 16, key = 19, cut = 20 }
 local STAGE = { conversation = 13, participant = 14, cut = 9 }
 
-for index = 6, #ARGV do
-  local line = ARGV[index]
+local start = 1
+while start <= #ARGV[7] do
+  local stop = string.find(ARGV[7], '\n', start, true) or #ARGV[7] + 1
+  local line = sub(ARGV[7], start, stop - 1)
+  start = stop + 1
   local all = cjson.decode(line)
   local at = all[1] == 'event' and EVENT or STAGE
   local is_news = at == STAGE and all[4] ~= 'consumed' and all[4] ~= 'sent' or all[12] == 'joined'
@@ -85,4 +88,4 @@ for index = 6, #ARGV do
     end
   end
 end
-return #ARGV - 5
+return tonumber(ARGV[6])

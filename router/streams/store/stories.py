@@ -55,8 +55,8 @@ PATIENCE: Final = 2.0
 MAX_DETAIL: Final = 500
 #: Lists that one search reads in each partition.
 MOST_LISTS: Final = 100
-#: Arguments of the script before the lines.
-_HEAD: Final = 5
+#: The place of the number of lines among the arguments of the script.
+_COUNT: Final = 5
 #: Addresses whose digests are remembered.
 _REMEMBERED: Final = 4_096
 
@@ -169,11 +169,13 @@ class StoryWriter:
         widest = max(SHORTEST_BUCKET, POINTERS * bounds.most // BUCKETS)
         head = [self._clock() // 1000, bounds.life + DAY_SECONDS, bounds.most, MOST_LINES, widest]
         name = keys.refusals if self._is_refused else keys.stories
-        return [
-            ([name(partition)], [*head, *lines[first : first + MOST_IN_CALL]])
+        parts = [
+            (partition, lines[first : first + MOST_IN_CALL])
             for partition, lines in waiting.items()
             for first in range(0, len(lines), MOST_IN_CALL)
         ]
+        # As one argument: each of its own costs client and server a microsecond.
+        return [([name(partition)], [*head, len(lines), b"\n".join(lines)]) for partition, lines in parts]
 
     def put(self, pipeline: Pipeline, calls: Iterable[Call]) -> None:
         """Append calls to a pipeline; `settle` must get their results."""
@@ -221,7 +223,7 @@ class StoryWriter:
             if not isinstance(result, Exception):
                 written += result
             elif not isinstance(result, NoScriptError):  # which is run again
-                problem, failed = result, failed + len(args) - _HEAD
+                problem, failed = result, failed + args[_COUNT]
         metrics.count("router_story_lines", "written", by=written)
         if problem is None:
             self._is_failing = False
