@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.streams.client.connection import RedisError
 from router.streams.store.inspect import all_streams
-from router.streams.store.stream_counts import count_streams
+from router.streams.store.overview import count_streams
 from router.tasks import end
 
 if TYPE_CHECKING:

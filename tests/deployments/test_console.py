@@ -1,4 +1,4 @@
-"""The console on a Cluster: sessions, limits, the audit stream and the news of all partitions."""
+"""The console on a Cluster: sessions, limits, the audit stream, jobs, samples and the news of all partitions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import asyncio
 import pytest
 
 from router.console.hub import Hub, StreamKind, running
+from router.console.samples import StreamSamples
 from router.streams.store.audit import AuditLog
+from router.streams.store.jobs import Job, JobState, JobStore
+from router.streams.store.overview import read_newest
 from router.streams.store.sign_ins import FREE_BY_USER, SignIns
 from tests.support.waiting import deadline, until
 
@@ -56,3 +59,25 @@ async def test_news_of_all_partitions(redis, keys):
             news = [await subscription.get() for _ in streams]
         assert {one.stream for one in news} == set(streams)
         assert {one.kind for one in news} == {StreamKind.COMMANDS}
+
+
+async def test_jobs(redis, keys):
+    """The list, a job and its sign of life are in one slot, as their transactions need it."""
+    store = JobStore(redis, keys)
+    await store.begin(Job("j1", "dead-letters.drop", "olu", {}, 1))
+    assert await store.ask_to_stop("j1")
+    assert await store.note(Job("j1", "dead-letters.drop", "olu", {}, 1, seen=2))
+    assert [(job.seen, job.state) for job in await store.newest()] == [(2, JobState.RUNNING)]
+
+
+async def test_samples_and_the_newest_entries_of_all_partitions(redis, keys):
+    """One pipeline reads each stream from its node."""
+    samples = StreamSamples(redis, keys, clock=iter([1_000_000, 2_000_000]).__next__)
+    await samples.take()
+    streams = [keys.commands(partition) for partition in range(keys.partitions)]
+    await asyncio.gather(*(redis.xadd(stream, {"id": "x"}) for stream in streams))
+    await samples.take()
+    rates = {one["kind"]: one["rate"] for one in samples.columns()["streams"]}
+    assert (rates["commands"], rates["inbound"]) == ([float(len(streams))], [0.0])
+    newest = await read_newest(redis, [*streams, keys.inbound(0)], 5)
+    assert [[fields for _, fields in rows] for rows in newest] == [[{b"id": b"x"}]] * len(streams) + [[]]

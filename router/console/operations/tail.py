@@ -9,7 +9,7 @@ import orjson
 
 from router.console.hub import Arrival, Missed
 from router.console.operations.models import ListAnswer
-from router.console.operations.parts import LIMIT, page_of, read_limit
+from router.console.operations.parts import LIMIT, MOST_ROWS, page_of, read_limit
 from router.console.pages import Live, LiveEvent, Page, Parameter, View
 from router.console.roles import ConsoleError, Role
 from router.core.printable import visible
@@ -17,6 +17,7 @@ from router.core.stored_fields import open_stored
 from router.core.timestamps import to_text
 from router.operations.entry_facts import read_facts
 from router.streams.store.inspect import all_streams
+from router.streams.store.overview import read_newest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -39,6 +40,11 @@ class TailFilter:
     stream: str = ""
     q: str = ""
     unmasked: bool = False
+
+    @property
+    def is_set(self) -> bool:
+        """Whether anything is filtered."""
+        return bool(self.kind or self.stream or self.q)
 
     def takes(self, row: Mapping[str, str], address: str) -> bool:
         """Return whether a row is wanted; `address` is the customer's, unmasked."""
@@ -95,16 +101,11 @@ def _read_filter(request: ConsoleRequest) -> TailFilter:
 
 
 async def _read_newest(request: ConsoleRequest, wanted: TailFilter, limit: int) -> list[dict[str, str]]:
-    """Return the newest entries that match among the last ones of each stream; a key that is no stream has none."""
+    """Return the newest entries that match, among the last MOST_ROWS of each stream."""
     streams = all_streams(request.ports.keys)
-    pipeline = request.ports.redis.pipeline(transaction=False)
-    for stream in streams:
-        pipeline.xrevrange(stream, count=limit)
-    replies = await pipeline.execute(raise_on_error=False)
+    newest = await read_newest(request.ports.redis, streams, MOST_ROWS if wanted.is_set else limit)
     found: list[dict[str, str]] = []
-    for stream, rows in zip(streams, replies, strict=True):
-        if isinstance(rows, Exception):
-            continue
+    for stream, rows in zip(streams, newest, strict=True):
         for entry_id, fields in rows:
             row, address = _row(stream, entry_id.decode(), fields, request)
             if wanted.takes(row, address):

@@ -142,6 +142,16 @@ async def test_the_tail_is_filtered(reader, redis, ports, scenes, query):
     assert [one["entry_id"] for one in (await operator.json(f"/tail?{query}"))["items"]] == [item["entry_id"]]
 
 
+async def test_a_filter_finds_what_is_behind_many_others(reader, redis, ports, scenes):
+    """Among the last entries of each stream, not only among those that the page would show."""
+    await arrive(redis, ports, scenes, number=7)
+    for number in range(100, 160):
+        await arrive(redis, ports, scenes, number=number)
+    operator = await reader()
+    assert len((await operator.json("/tail?q=conv_participant_7"))["items"]) == 1
+    assert len((await operator.json("/tail"))["items"]) == 50
+
+
 @pytest.mark.parametrize("query", ["q=*", "q=%25%25", "q=%3F"])
 async def test_a_wildcard_is_refused(reader, query):
     """There are none; the message says what there is."""

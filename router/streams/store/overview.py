@@ -1,4 +1,4 @@
-"""Two numbers of many streams, in one round trip, for those who watch how they change."""
+"""The counts and the newest entries of many streams, in one round trip, for those who watch them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,22 @@ async def count_streams(redis: Redis, streams: Sequence[str]) -> list[StreamCoun
         pipeline.xinfo_groups(key)
     replies = await pipeline.execute(raise_on_error=False)
     return [_count(stream, groups) for stream, groups in zip(replies[::2], replies[1::2], strict=True)]
+
+
+async def read_newest(redis: Redis, streams: Sequence[str], limit: int) -> list[list[tuple[bytes, dict[bytes, bytes]]]]:
+    """Return the newest entries of each stream, newest first; a key that is no stream has none. Raises RedisError."""
+    pipeline = redis.pipeline(transaction=False)
+    for key in streams:
+        pipeline.xrevrange(key, count=limit)
+    return [_entries(reply) for reply in await pipeline.execute(raise_on_error=False)]
+
+
+def _entries(reply: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    if isinstance(reply, ResponseError):
+        return []
+    if isinstance(reply, Exception):
+        raise reply
+    return reply or []
 
 
 def _count(stream: Any, groups: Any) -> StreamCounts:
