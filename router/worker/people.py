@@ -149,7 +149,14 @@ def _refuse(conversation_id: str, error: RequestError, why: Why) -> Why:
 
 
 def _log_sent(name: str, conversation_id: str, agent: str | None, result: str) -> None:
-    log("command.sent", id=masked_key(name), conversation=conversation_id, agent=agent, result=result)
+    log(
+        "command.sent",
+        event_id=event_id(name),
+        id=masked_key(name),
+        conversation=conversation_id,
+        agent=agent,
+        result=result,
+    )
 
 
 class People:
