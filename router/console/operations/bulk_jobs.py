@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from router.console.job_runner import JobBusyError
 from router.console.operations.parts import read_filters, read_selection
 from router.console.pages import ConsoleError, Redirect
+from router.core.printable import masked
 from router.core.timestamps import to_text
 from router.streams.store.jobs import JobState
 
@@ -87,7 +88,7 @@ async def start_bulk(request: ConsoleRequest, kind: BulkKind) -> Redirect:
         )
     except JobBusyError as error:
         raise ConsoleError(409, f"Another {what} is under way: see the list of jobs.") from error
-    return Redirect(f"/jobs/{job.job_id}", show_job(job))
+    return Redirect(f"/jobs/{job.job_id}", show_job(job, unmasked=request.sees_unmasked))
 
 
 async def _find_dry_run(request: ConsoleRequest, kind: BulkKind, form: Mapping[str, Any]) -> Job:
@@ -100,13 +101,13 @@ async def _find_dry_run(request: ConsoleRequest, kind: BulkKind, form: Mapping[s
     return job
 
 
-def show_job(job: Job) -> dict[str, Any]:
-    """Return a job for programs."""
+def show_job(job: Job, *, unmasked: bool) -> dict[str, Any]:
+    """Return a job for programs; somebody may have typed an address into a filter."""
     return {
         "id": job.job_id,
         "what": job.what,
         "who": job.who,
-        "filters": dict(job.filters),
+        "filters": {name: text if unmasked else masked(text) for name, text in job.filters.items()},
         "state": job.state,
         "seen": job.seen,
         "total": job.total,

@@ -24,13 +24,15 @@ LOOK: Final = 1.0
 
 async def list_jobs(request: ConsoleRequest) -> View:
     """Show the jobs of the last day."""
-    return View(page_of([show_job(job) for job in await request.ports.jobs.store.newest()]))
+    return View(
+        page_of([show_job(job, unmasked=request.sees_unmasked) for job in await request.ports.jobs.store.newest()])
+    )
 
 
 async def show_one(request: ConsoleRequest) -> View:
     """Show a job, and for a dry run the actions that may follow."""
     job = await _find(request)
-    return View(show_job(job), extra=_extra(job))
+    return View(show_job(job, unmasked=request.sees_unmasked), extra=_extra(job))
 
 
 async def follow(request: ConsoleRequest) -> Live:
@@ -50,7 +52,7 @@ async def _progress(request: ConsoleRequest) -> AsyncGenerator[LiveEvent, None]:
             await asyncio.sleep(LOOK)
             continue
         is_over = job.state is not JobState.RUNNING
-        if (data := show_job(job)) != shown:
+        if (data := show_job(job, unmasked=request.sees_unmasked)) != shown:
             shown = data
             yield LiveEvent(data, extra=_extra(job))
         if is_over:

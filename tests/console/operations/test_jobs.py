@@ -9,6 +9,7 @@ from router.core.keys import Keys
 from router.streams.store.jobs import Job, JobState, JobStore
 from tests.console.operations.scenes import HOSTILE
 from tests.console.operations.test_tail import following
+from tests.support.accounts import CUSTOMER
 
 JOB = Job("j1", "dead-letters.replay", "olu", {"reason": HOSTILE}, 1_767_794_580_000_000, seen=3, total=10)
 
@@ -105,3 +106,13 @@ async def test_a_job_that_does_not_exist_is_not_found(reader, store, name):
     await operator.page(f"/jobs/{name}", status=404)
     await operator.json(f"/jobs/{name}/events", status=404)
     await operator.press(f"/jobs/{name}/stop", status=404)
+
+
+async def test_an_address_in_a_filter_is_masked_for_a_viewer(reader, store):
+    """An operator may have typed it."""
+    await store.begin(change(filters={"reason": CUSTOMER}))
+    for role, shown in ((Role.VIEWER, "+155***01"), (Role.OPERATOR, CUSTOMER)):
+        person = await reader(role)
+        assert (await person.json("/jobs/j1"))["filters"] == {"reason": shown}
+        for path in ("/jobs", "/jobs/j1"):
+            assert (CUSTOMER in (await person.page(path)).text) == (role is Role.OPERATOR)
