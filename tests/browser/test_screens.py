@@ -4,6 +4,7 @@
 """
 
 import io
+from itertools import count
 
 import pytest
 from PIL import Image
@@ -18,7 +19,7 @@ __all__ = ["console", "idle_office", "office", "office_settings", "ports", "sand
 
 IMAGES = ROOT / "docs" / "images"
 MOST_BYTES = 60_000
-COLORS = 48
+COLORS = 80
 SIZE = {"width": 1000, "height": 700}
 TALL = {"width": 1000, "height": 1000}
 
@@ -85,8 +86,6 @@ async def test_screens_of_operations(window, take, office, ports, scenes, deploy
     await office.harness.append(office.harness.sms(OTHER_CUSTOMER, body="hello?"))
     await deployment.run("web", "worker", "ai-agent", "human-agent")
     await scenes.letters(3, "LookupError: no order of that number")
-    for _ in range(4):
-        await ports.samples.take()
     await one.enter_as("olu")
     await _until_shown(one, "/waiting", "ServerError 500")
     await take(one, "waiting")
@@ -99,10 +98,21 @@ async def test_screens_of_operations(window, take, office, ports, scenes, deploy
     await one.open("/")
     await take(one, "start-dark")
     await one.page.emulate_media(color_scheme="light")
+    await sample(ports, scenes)
     await _until_shown(one, "/streams", "resolver")
     await one.page.locator(".uplot").first.wait_for()
     await take(one, "streams")
     office.sandbox.clear_faults()
+
+
+async def sample(ports, scenes):
+    """Take samples of some minutes in which customers write."""
+    moments = count(1_767_794_580_000_000, 10_000_000)
+    ports.samples._clock = lambda: next(moments)
+    for at in range(30):
+        for number in range(at * 7 % 11):
+            await scenes.redis.xadd(ports.keys.participants(0, "ai-agent"), scenes.entry(number))
+        await ports.samples.take()
 
 
 async def _until_shown(window, path, text):

@@ -32,7 +32,7 @@ async function draw() {
   const dataOf = (samples, name) => [samples.at, ...samples.streams.map((stream) => stream[name])];
   const ink = getComputedStyle(document.body).color;
   const axis = { stroke: ink, grid: { stroke: "#8884", width: 1 }, ticks: { stroke: "#8884", width: 1 } };
-  const times = { ...axis, values: (_, seconds) => seconds.map((one) => clock(one).slice(0, 5)) };
+  const times = { ...axis, space: 90, values: (_, seconds) => seconds.map(clock) };
   let samples = await read();
   if (samples.at.length < 2) {
     setTimeout(() => draw().catch(() => {}), RENEW); // no curve without two samples
