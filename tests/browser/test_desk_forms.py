@@ -4,6 +4,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.console.desk.conftest import console, idle_office, office, office_settings, ports, sandbox, users_file
+from tests.support.accounts import OTHER_CUSTOMER
 
 __all__ = ["console", "idle_office", "office", "office_settings", "ports", "sandbox", "users_file"]  # fixtures
 
@@ -35,6 +36,10 @@ async def test_a_double_click_sends_once_and_a_refused_text_is_kept(office, at_d
     await dana.page.get_by_role("button", name="Send").dblclick()
     await expect(dana.page.locator(".line.ours .text")).to_have_text("Here I am.")
     assert await office.sandbox.texts(conversation) == ["Here I am."]
+    other = await office.customer_writes("another one", sender=OTHER_CUSTOMER)
+    await office.ask_for_person(other, agent="dana")
+    await expect(dana.page.locator("#offers")).to_have_text("An offer waits for you at the desk")
+    await expect(dana.page).to_have_title("(1) Conversation · Participant Router")
     fields = {"conversation": conversation, "agent": "dana", "epoch": 1}
     status, answer = await office.command("conversation.transfer", **fields, to={"agent": "eli"})
     assert status == 202, answer

@@ -74,9 +74,26 @@
     connection.hidden = !text;
   };
   const title = document.title;
-  const showOffers = () => {
-    const waiting = document.querySelectorAll(".card.offer").length;
+  const countOffers = (root) => root.querySelectorAll(".card.offer").length;
+  const showOffers = (waiting) => {
     document.title = waiting ? `(${waiting}) ${title}` : title;
+  };
+  // A conversation's page has no lists: it says that an offer waits, and where.
+  const hint = (waiting) => {
+    const place = byId("offers");
+    if (!place) return;
+    place.replaceChildren();
+    if (!waiting) return;
+    const link = document.createElement("a");
+    link.href = "/desk";
+    link.textContent = waiting === 1 ? "An offer waits for you at the desk" : `${waiting} offers wait for you at the desk`;
+    place.append(link);
+  };
+  const takeLists = (html) => {
+    const waiting = countOffers(new DOMParser().parseFromString(html, "text/html"));
+    replace("lists", html);
+    showOffers(waiting);
+    hint(waiting);
   };
   let news;
   const connect = () => {
@@ -84,7 +101,7 @@
     news = new EventSource(desk.dataset.events);
     if (before) news.addEventListener("open", () => before.close());
     news.addEventListener("reconnect", connect);
-    news.addEventListener("lists", (event) => { replace("lists", event.data); showOffers(); });
+    news.addEventListener("lists", (event) => takeLists(event.data));
     news.addEventListener("transcript", (event) => { replace("transcript", event.data); scrollDown(); });
     news.addEventListener("answer", (event) => { byId("notice").textContent = event.data; });
     news.addEventListener("offer", () => { if (isLoud) play(); });
@@ -104,6 +121,6 @@
     for (const form of document.forms) delete form.dataset.sent;
     if (event.persisted) connect();
   });
-  showOffers();
+  showOffers(countOffers(document));
   scrollDown();
 })();
