@@ -37,12 +37,13 @@ async def sandbox():
 
 
 @pytest.fixture
-def office_settings(redis_url, sandbox, users_file, tmp_path):
-    """The settings of all processes of the office."""
+def office_settings(redis_url, sandbox, users_file, tmp_path, request):
+    """The settings of all processes of the office, with those that a module of tests has in SETTINGS."""
     config = tmp_path / "config"
     shutil.copytree(SHIPPED, config)
     (config / "roster.toml").write_text(ROSTER, encoding="utf-8")
-    changes = quick_recovery(ROUTER_CONSOLE_USERS=str(users_file), ROUTER_CONFIG_DIR=str(config))
+    further = getattr(request.module, "SETTINGS", {})
+    changes = quick_recovery(ROUTER_CONSOLE_USERS=str(users_file), ROUTER_CONFIG_DIR=str(config), **further)
     return load(environment=make_environment(redis_url, sandbox.url, **changes))
 
 
@@ -64,10 +65,10 @@ async def console(ports):
 
 
 @pytest.fixture
-async def idle_office(console, redis, redis_url, sandbox, output):
+async def idle_office(console, redis, redis_url, sandbox, office_settings, output):
     """An office whose worker does not run."""
     harness = WorkerHarness(redis, redis_url, sandbox)
-    yield Office(console, harness)
+    yield Office(console, harness, office_settings.sealer)
     await harness.close()
 
 

@@ -14,6 +14,7 @@ from aiohttp import ClientSession, ClientTimeout
 
 from router.core.entries import read_entry
 from router.core.keys import Keys, Target
+from router.core.sealing import NO_KEYS
 from tests.console.people import Visitor, password_hash
 from tests.support.accounts import CUSTOMER, OURS
 from tests.support.waiting import deadline, until
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from router.core.entries import Entry
+    from router.core.sealing import Sealer
     from tests.worker.harness import WorkerHarness
 
 #: The roster of the office: two people at the desk, and one who works by a program.
@@ -181,7 +183,8 @@ class LivePage:
 class Office:
     """What happens around the console."""
 
-    def __init__(self, url: str, harness: WorkerHarness) -> None:
+    def __init__(self, url: str, harness: WorkerHarness, sealer: Sealer = NO_KEYS) -> None:
+        self._sealer = sealer
         self.url, self.harness, self.redis, self.keys = url, harness, harness.redis, Keys()
         self.sandbox = harness.sandbox
 
@@ -202,7 +205,7 @@ class Office:
     async def heard(self, *targets: Target) -> list[Entry]:
         """Return the entries for targets."""
         rows = [row for one in targets for row in await self.redis.xrange(self.keys.participants(0, one))]
-        return [read_entry(fields[b"event"]) for _, fields in rows]
+        return [read_entry(fields[b"event"], self._sealer) for _, fields in rows]
 
     async def last(self, kind: str, target: Target = Target.HUMAN_AGENT) -> Any:
         """Return the data of the last entry of a type, None if there is none."""
