@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from router.settings.model import Settings
     from router.streams.client.connection import Redis
 
+#: Seconds after the demo for what still comes of it: the last answer, what the consumers log.
+_LAST_WORDS: Final = 1.0
 #: Lines of each process's output that are shown if one does not start.
 _LAST_LINES: Final = 5
 
@@ -161,6 +163,7 @@ async def _follow(options: DevOptions, supervisor: Supervisor, follower: Followe
             await asyncio.wait({*ends, playing}, return_when=asyncio.FIRST_COMPLETED)
         if playing is not None and playing.done():
             has_arrived = playing.result()
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED, timeout=_LAST_WORDS)
             feed.flush()
             show(*demo.summary(own_program(), options.state_dir), unmasked=True)
             if options.is_once:

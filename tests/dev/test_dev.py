@@ -45,9 +45,9 @@ def test_the_demo_announces_every_customer_once(tmp_path):
     assert any("I want to talk to a person.  [human-agent: service-desk" in line for line in joined)
     assert any("again: nothing is published twice" in line for line in lines if "=" in line)
     answers = [line.split()[2] for line in lines if "←" in line]
-    assert answers.count("ai-agent") >= 5, output
+    assert "ai-agent" in answers, output
     assert {"dana", "eli"} & set(answers), output
-    assert not [line for line in lines if "!" in line.split()[1]], output
+    assert not [line for line in lines if "✝" in line], output
     assert f"simulate sms --state-dir {tmp_path}" in output
     assert "\x1b" not in output
 
