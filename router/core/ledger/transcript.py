@@ -166,7 +166,7 @@ def lines_of(communications: Iterable[Communication], members: Iterable[Transcri
             member = TranscriptMember("", "participant", "", author.address if author else "")
         names = frozenset(filter(None, (one.id, one.channel_id, one.resource_id)))
         at = to_microseconds(one.created_at) or 0
-        lines.append(_line(member, at, text_of(one.content), names))
+        lines.append(_said(member, at, text_of(one.content), names))
     return lines
 
 
@@ -177,11 +177,11 @@ def classic_lines_of(messages: Iterable[ClassicMessage], members: Iterable[Trans
     for one in messages:
         member = by_id.get(one.participant_sid or "") or TranscriptMember("", "participant", "", one.author or "")
         at = to_microseconds(one.date_created) or 0
-        lines.append(_line(member, at, one.body or "(no text)", frozenset({one.sid})))
+        lines.append(_said(member, at, one.body or "(no text)", frozenset({one.sid})))
     return lines
 
 
-def _line(member: TranscriptMember, at: int, text: str, names: frozenset[str]) -> TranscriptLine:
+def _said(member: TranscriptMember, at: int, text: str, names: frozenset[str]) -> TranscriptLine:
     return TranscriptLine(at, SAID, text, member.role, member.name, member.address, names)
 
 
@@ -220,7 +220,7 @@ def published_lines(messages: Iterable[PublishedMessage], members: Iterable[Tran
     """Return what customers said, as the router has published it."""
     by_id = {one.id: one for one in members}
     return [
-        _line(
+        _said(
             by_id.get(one.participant_id) or TranscriptMember("", _CUSTOMER, "", one.address),
             one.at,
             one.text,
