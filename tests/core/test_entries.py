@@ -133,6 +133,7 @@ def test_data_of_joined_has_the_documented_fields():
             "resource_id": None,
             "idempotency_key": "k",
             "received_at": "2026-01-01T10:00:00.000Z",
+            "event_id": None,
         },
     }
 

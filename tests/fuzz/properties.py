@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from handlers.consume import account_of, subject_of
-from router.commands import redaction
+from router.operations import redaction
 from router.conversations.responses import RawResponse, parse_retry_after, to_error, to_model, to_response
 from router.core import refused as quarantine
 from router.core.accounts import Account, Accounts

@@ -104,7 +104,7 @@ class PagePresence:
             try:
                 await self.tell_due()
             except (RedisError, OSError) as error:
-                log("presence.waiting", level="warning", reason=describe(error))
+                log("console.waiting", level="warning", reason=describe(error))
                 await asyncio.sleep(_AGAIN)
 
     async def tell_due(self, *, is_last: bool = False) -> None:
