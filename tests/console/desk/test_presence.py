@@ -112,7 +112,7 @@ async def test_an_outage_of_redis_is_waited_out(own_server, clients, lines, monk
     own_server.kill()
     running = asyncio.create_task(hall.presence.run())
     with hall.presence.page("dana"):
-        await until(lambda: lines("presence.waiting"))
+        await until(lambda: lines("console.waiting"))
         await own_server.start()
         assert await until(hall.told) == [("agent.available", "dana", LIFE)]
     await end(running)
