@@ -45,7 +45,7 @@ EVENTS: Final = {
     "console": "one request to the console: method, route, status, user, milliseconds; of pages on the level debug",
     "console.sign_in": "somebody tried to sign in to the console: the result, user and address",
     "console.users": "the console's file of users cannot be used, so nobody is let in: the reason",
-    "console.waiting": "the console cannot follow streams or tell presences, as Redis does not answer; it is tried again",
+    "console.waiting": "the console cannot follow streams or tell presences: why; it is tried again",
     "job.failed": "a bulk action of the console ended early: its id, what it did, and the reason",
     "console.failed": "a page of the console has failed: its route and the reason",
     "claimed": "entries of a dead consumer were claimed",

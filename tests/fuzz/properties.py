@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from handlers.consume import account_of, subject_of
-from router.operations import redaction
 from router.conversations.responses import RawResponse, parse_retry_after, to_error, to_model, to_response
 from router.core import refused as quarantine
 from router.core.accounts import Account, Accounts
@@ -50,6 +49,7 @@ from router.inbound.email.raw_mail import RawMailReader
 from router.inbound.email.text import decode, decode_header, html_to_text
 from router.inbound.sources import SOURCES, normalize
 from router.inbound.webhook import Webhook
+from router.operations import redaction
 from router.operations.request_text import parse_request
 from router.operations.signatures import SignedRequest, explain
 from router.settings.accounts_file import read_accounts
