@@ -66,14 +66,15 @@ async def windows(browser):
 
 @pytest.fixture
 async def window(windows, console, ports):
-    """Return a function that opens the console in a window, signed in with a role or not."""
+    """Return a function that opens the console in a window, signed in with a role or not; path "" opens no page."""
 
-    async def make(role=None, path="", **options):
+    async def make(role=None, path=None, **options):
         opened = await windows(console, **options)
         if role is not None:
             await opened.enter(role)
-        if path:
-            await opened.open(path)
+        where = path if path is not None or role is None else "/"
+        if where:
+            await opened.open(where)
         return opened
 
     return make

@@ -124,7 +124,7 @@ async def test_the_console_is_away_while_a_page_is_open(windows, ports):
 async def test_the_first_view_is_small(window, scenes, role, path, capsys):
     """The first view with an empty cache, all that it loads included, is 100 kB at most; its time is printed."""
     await scenes.letters(60)
-    one = await window(role)
+    one = await window(role, "")
     network = await one.context.new_cdp_session(one.page)
     loaded = []
     network.on("Network.loadingFinished", lambda event: loaded.append(event["encodedDataLength"]))

@@ -31,7 +31,8 @@ async def test_form(window, javascript):
 @pytest.mark.parametrize("role", [Role.OPERATOR, Role.VIEWER])
 async def test_each_role_has_its_first_page(window, role):
     """Who signs in without having asked for a page comes to the first one of the role."""
-    one = await window(role)
+    one = await window(path="/sign-in")
+    await one.sign_in(role)
     await one.expect_heading(FIRST[role])
     assert one.path == "/"
 
