@@ -80,11 +80,15 @@ def facts_of(delivery: Delivery) -> dict[str, Any]:
 
 
 def about_entry(delivery: Delivery) -> StoryAbout:
-    """Return the event behind an entry, for its story; raises as `account_of`."""
-    data = orjson.loads(delivery.fields[b"event"])["data"]
+    """Return the event behind an entry, for its story; raises as `account_of`.
+
+    What time has caused (an offer that lapses) has no key: the entry itself is the event then.
+    """
+    event = orjson.loads(delivery.fields[b"event"])
+    data = event["data"]
     cause, customer = data["cause"], data.get("participant") or {}
     return StoryAbout(
-        cause.get("event_id") or event_id(cause["idempotency_key"]),
+        cause.get("event_id") or event_id(cause["idempotency_key"] or event["id"]),
         data["account_id"],
         resource=cause["resource_id"] or "",
         conversation=data["conversation"]["id"],

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.consume import Consumption, subject_of
+from handlers.consume import Consumption, about_entry, subject_of
 from handlers.handler import Handler, HandlerResult, data_of
 from router.agents.effects import ENTRY, NotYetError
 from router.core.entries import ClosedData, Entry, JoinedData, LeftData, UpdatedData
 from router.core.resources import Participant, ParticipantAddress
+from router.core.stories import event_id
 from router.metrics import REGISTRY
 from router.streams.delivery import Delivery, Done, Later, Poison, StreamRef
 from tests.handlers.harness import delivery_of, make
@@ -178,6 +179,15 @@ def test_the_subject_is_the_conversation(event, expected):
 def test_every_entry_has_a_subject(event):
     """No content raises."""
     assert isinstance(subject_of(delivery_of(event, "9-0")), str)
+
+
+@pytest.mark.parametrize(("key", "event"), [("k", event_id("k")), ("", event_id("entry-7"))])
+def test_what_time_has_caused_is_an_event_of_its_own(key, event):
+    """Two offers that lapse are two events, although neither has a key."""
+    cause = {"resource_id": None, "idempotency_key": key}
+    data = {"account_id": "AC1", "conversation": {"id": "conv_1"}, "participant": None, "cause": cause}
+    fields = {b"event": orjson.dumps({"id": "entry-7", "data": data})}
+    assert about_entry(Delivery(StreamRef(0, "s"), "1-0", fields)).event == event
 
 
 def test_data_of_another_type_is_an_error():
