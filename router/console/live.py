@@ -37,7 +37,7 @@ async def stream(
     async with sse_response(request.raw, ping_interval=PING) as response:
         tasks = [
             asyncio.create_task(_send(response, live, answers.fragments(request.raw, request.caller, page))),
-            asyncio.create_task(_watch(request, page, live)),
+            asyncio.create_task(_watch(request, live)),
             asyncio.create_task(stopping.wait()),
         ]
         try:
@@ -63,8 +63,8 @@ async def _send(response: EventSourceResponse, live: Live, make: Callable[[LiveE
             await response.send(make(event), id=event.event_id, event=event.name)
 
 
-async def _watch(request: ConsoleRequest, page: Page, live: Live) -> None:
-    """Return once the reader is gone, or may not open the page any more; an outage of Redis ends no connection."""
+async def _watch(request: ConsoleRequest, live: Live) -> None:
+    """Return once the reader is gone, is another one, or has another role; an outage of Redis ends nothing."""
     elapsed = 0.0
     while True:
         await asyncio.sleep(LOOK)
@@ -81,5 +81,5 @@ async def _watch(request: ConsoleRequest, page: Page, live: Live) -> None:
             return
         except (RedisError, OSError):
             continue
-        if caller is None or caller.user != request.user or not page.allows(caller.role):
-            return
+        if caller is None or (caller.user, caller.role) != (request.user, request.role):
+            return  # another role may see less of the same page: its reader connects anew

@@ -339,6 +339,17 @@ async def test_a_live_page_ends_with_its_session(operator, seen, ports, monkeypa
     answer.close()
 
 
+async def test_a_live_page_ends_with_its_role(operator, seen, users_file, monkeypatch):
+    """Also where the new role may open the page: it sees less there."""
+    monkeypatch.setattr("router.console.live.SESSION_LOOK", 0.1)
+    monkeypatch.setattr("router.console.live.LOOK", 0.1)
+    _, answer = await read_events(operator, 2)
+    text = users_file.read_text(encoding="utf-8")
+    users_file.write_text(text.replace('"olu"\nrole = "operator"', '"olu"\nrole = "viewer"'), encoding="utf-8")
+    await until(lambda: seen.closed == 1)
+    answer.close()
+
+
 async def test_a_live_page_may_keep_its_session(operator, ports, monkeypatch):
     """A page that counts as use renews the time of the session, and another one does not."""
     monkeypatch.setattr("router.console.live.SESSION_LOOK", 0.1)
