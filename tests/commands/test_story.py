@@ -57,13 +57,14 @@ class TestFound:
     pytestmark = pytest.mark.usefixtures("story")
 
     def test_as_text(self, capsys):
-        """One line a stage, masked, nothing that a terminal obeys."""
+        """One line a stage and one for what to do, masked, nothing that a terminal obeys."""
         status, out, _ = run(capsys, SID)
         assert status == 0
-        heading, line = out.splitlines()
+        heading, line, action = out.splitlines()
         assert heading == f"{SID}, stages in order, times in UTC"
         assert "  waiting    worker " in line
         assert "\\x1b[31m\\u202e says +155***01" in line
+        assert action.strip().startswith("to do: ")
 
     def test_as_json(self, capsys):
         """The document of the contract, also by address."""
@@ -73,8 +74,11 @@ class TestFound:
         assert CUSTOMER not in out
 
     def test_nothing(self, capsys):
-        """Status 1, and what was asked for; JSON says found: false."""
-        assert run(capsys, "SM2")[:2] == (1, "nothing is known of SM2\n")
+        """Status 1, what was asked for and where else to look; JSON says found: false."""
+        status, out, _ = run(capsys, "SM2")
+        heading, action = out.splitlines()
+        assert (status, heading) == (1, "nothing is known of SM2")
+        assert "python -m router quarantine list" in action
         status, out, _ = run(capsys, "SM2", "--json", "--around", "2026-01-01T00:00:00Z")
         assert (status, orjson.loads(out)) == (1, {"found": False, "subject": "SM2", "stages": []})
 
