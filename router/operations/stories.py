@@ -52,6 +52,8 @@ MOST_CONVERSATIONS: Final = 20
 _WHOLE: Final = ("conv_conversation_", "conv_participant_", "CH", "MB")
 #: What people write for "everything".
 _WILDCARDS: Final = "*?%_ "
+#: What stands for the middle of an address in logs, lists and lines of `dev`.
+_MASK: Final = "***"
 _ORDER: Final = {name: number for number, name in enumerate(StageName)}
 #: The stages of a journal's line, by the beginning of what happened.
 #: What the journal says of offers: the stage, and the words about who was asked.
@@ -88,12 +90,14 @@ class StorySearch:
     async def find(self, query: str, *, around: int | None = None) -> Story:
         """Return the story of what `query` names; `around` (µs since 1970) is the time of interest, None: the latest.
 
-        A query that names nothing known gives a story that is not `found`. Raises QueryError for an empty query or
-        one of wildcards, and RedisError or OSError if Redis cannot be read.
+        A query that names nothing known gives a story that is not `found`. Raises QueryError for an empty query, one
+        of wildcards or a masked address, and RedisError or OSError if Redis cannot be read.
         """
         name = query.strip()
         if not name.strip(_WILDCARDS):
             raise QueryError("name a MessageSid, CallSid, conversation, participant, event id, key or address")
+        if _MASK in name:
+            raise QueryError(f"{name} is masked: name the whole address, or an id that stands beside it")
         now: int = await load_script("time").run(self._redis, [self._keys.inbound(0)], [])
         forms = [] if is_event_id(name) or name.startswith(_WHOLE) else address_forms(name)
         found, subject = await self._find_named(name, now, around), name

@@ -268,6 +268,13 @@ async def test_a_query_for_everything(parts, query):
         await parts.story(query)
 
 
+@pytest.mark.parametrize("query", ["+155***01", "a***@example.com", "whatsapp:+155***01"])
+async def test_a_query_for_a_masked_address(parts, query):
+    """It names nobody: the answer says so, not that nothing is known."""
+    with pytest.raises(QueryError, match="is masked: name the whole address"):
+        await parts.story(query)
+
+
 @pytest.mark.parametrize("sid", ['SM",{},"x', "SM\\", "SM\u202e<b>&", "SM|a|b", "SM'+", "a" * 600, "*a*", "ev_x"])
 async def test_ids_of_strangers(parts, sid):
     """An id may hold anything that a signed webhook can; it finds its own event, and no other."""
