@@ -178,6 +178,7 @@ class DeskNews:
             conversation = (str(data["account_id"]), str(data["conversation"]["id"]))
             self._note(arrival.entry_id, document, conversation)
             people = _people_of(document)
+            asked = data["agent"]["identity"] if document["type"] == OfferMadeData.type else None
         except (ValueError, LookupError, TypeError, AttributeError):
             return  # not an entry of ours: the operations pages show it
         if (answered := answer_of(document)) is not None:
@@ -190,8 +191,8 @@ class DeskNews:
         holder = self._holders.get(conversation)
         for identity in people | ({holder} if holder is not None else set()):
             self.ring_person(identity, LISTS)
-        if document.get("type") == OfferMadeData.type:
-            self.ring_person(data["agent"]["identity"], OFFER)
+        if asked is not None:
+            self.ring_person(asked, OFFER)
 
     def _note(self, entry_id: str, document: dict[str, Any], conversation: Conversation) -> None:
         """Note what an entry says of its conversation: a message, a name, a new holder."""

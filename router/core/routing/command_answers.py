@@ -87,4 +87,6 @@ def answer_of(document: Mapping[str, Any]) -> tuple[str, CommandAnswer] | None:
     if not isinstance(cause, dict) or cause.get("source") != COMMANDS_SOURCE:
         return None
     command_id = cause.get("idempotency_key")
-    return (command_id, CommandAnswer(CommandState.DONE, epoch=epoch)) if command_id else None
+    if not isinstance(command_id, str) or not command_id:
+        return None
+    return command_id, CommandAnswer(CommandState.DONE, epoch=epoch)

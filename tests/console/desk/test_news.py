@@ -101,6 +101,8 @@ def test_messages_and_names_are_remembered(news, monkeypatch):
         b'{"type": "communication.received", "data": {"account_id": 1, "conversation": {"id": 2}}}',
         b'{"type": "holder.changed", "data": {"account_id": "A", "conversation": {"id": "c"}, "to": 7}}',
         b'{"type": "offer.made", "data": {"account_id": "A", "conversation": {"id": "c"}, "agent": "dana"}}',
+        b'{"type": "offer.made", "data": {"account_id": "A", "conversation": {"id": "c"}}}',
+        b'{"type":"","data":{"account_id":"","conversation":{"id":""},"cause":{"source":"commands","idempotency_key":[1]}}}',
         b'{"type": ["x"], "data": {"account_id": "A", "conversation": {"id": "c"}, "from": {"agent": ["x"]}}}',
     ],
 )
