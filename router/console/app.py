@@ -132,11 +132,16 @@ class Console:
             outcome = f"{error.status}: {error.message}"
             raise
         finally:
-            note = request.audit_note
-            what = note.what or request.raw.path
-            detail = f"{outcome}: {note.detail}" if note.detail else outcome
-            await self._ports.audit.note(request.user, request.role, f"{page.method} {page.path}", what, detail)
+            await self._note(page, request, outcome)
         return answer
+
+    async def _note(self, page: Page, request: ConsoleRequest, outcome: str) -> None:
+        note = request.audit_note
+        if note is None:
+            return
+        what = note.what or request.raw.path
+        detail = f"{outcome}: {note.detail}" if note.detail else outcome
+        await self._ports.audit.note(request.user, request.role, f"{page.method} {page.path}", what, detail)
 
     async def _respond(self, page: Page, request: ConsoleRequest, answer: Answer) -> web.StreamResponse:
         if isinstance(answer, Redirect):

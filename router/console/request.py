@@ -45,7 +45,7 @@ class ConsoleRequest:
     ports: ConsolePorts
     caller: Caller
     raw: web.Request
-    audit_note: Note = field(default_factory=Note)
+    audit_note: Note | None = field(default_factory=Note)
     #: Of signing in and out: the cookie that the answer sets, empty: it removes the cookie.
     new_cookie: str | None = None
     _form: dict[str, Any] | None = None
@@ -82,6 +82,10 @@ class ConsoleRequest:
     def note(self, what: str, detail: str = "") -> None:
         """Say for the audit stream on what the action worked, and with which result; no text of a customer."""
         self.audit_note = Note(what, detail)
+
+    def leave_no_note(self) -> None:
+        """Keep out of the audit stream what anybody can do as often as they like: it would displace the actions."""
+        self.audit_note = None
 
     async def form(self) -> dict[str, Any]:
         """Return the fields of the form, or the JSON object, without the CSRF token; a repeated field is a list.

@@ -33,6 +33,7 @@ async def sign_in(request: ConsoleRequest) -> Answer:
     following = local_path(form.get("next", ""))
     wait = await ports.sign_ins.attempt(address, name)
     if wait:
+        request.leave_no_note()
         seconds = -(-wait // 1000)
         log("console.sign_in", level="warning", result="too many attempts", user=name[:64], address=address)
         message = f"There were too many attempts. Try again in {seconds} s."
@@ -56,6 +57,9 @@ async def use_link(request: ConsoleRequest) -> Answer:
     name = await request.ports.sign_ins.take_link(form["token"])
     user = request.ports.users.read().users.get(name or "")
     if user is None:
+        request.leave_no_note()
+        address = address_of(request.raw, request.ports.settings)
+        log("console.sign_in", level="warning", result="wrong link", user="", address=address)
         raise ConsoleError(403, _GONE)
     return await _begin(request, user, "")
 

@@ -161,6 +161,19 @@ async def test_signing_in_is_noted(visitors, ports):
     ]
 
 
+async def test_what_anybody_can_repeat_does_not_displace_the_audit(visitors, ports, long_pauses):
+    """Attempts during a pause and made-up links are in the log only: each would cost the stream one of its entries."""
+    visitor = await visitors()
+    for _ in range(FREE_BY_USER + 1):
+        await visitor.sign_in(OPERATOR, "a wrong password")
+    noted = await ports.audit.read()
+    assert await visitor.sign_in(OPERATOR, "a wrong password") == 429
+    status, _, _ = await visitor.request("POST", "/sign-in/link", data={"token": "made up"})
+    assert status == 403
+    assert await ports.audit.read() == noted
+    assert len(noted) == FREE_BY_USER + 1
+
+
 @pytest.fixture
 async def behind(ports, redis_url):
     """Make a visitor of a console with these settings about proxies."""
