@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from router.console.job_runner import JobBusyError
-from router.console.operations.parts import read_filters, read_selection
+from router.console.operations.parts import read_filters, read_selection, read_time
 from router.console.pages import ConsoleError, Redirect
 from router.core.printable import masked
 from router.core.timestamps import to_text
@@ -73,7 +73,9 @@ async def start_bulk(request: ConsoleRequest, kind: BulkKind) -> Redirect:
     dry_run = None
     if action == DRY_RUN:
         filters = read_filters(form)
-        filters.setdefault("until", to_text(now + _PRECISION))
+        until = read_time("until", filters.get("until", ""), now)
+        if until is None or until > now:  # nobody has seen what will arrive until then
+            filters["until"] = to_text(now + _PRECISION)
     else:
         dry_run = await _find_dry_run(request, kind, form)
         filters = dict(dry_run.filters)

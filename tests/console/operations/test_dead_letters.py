@@ -252,11 +252,12 @@ async def test_everything_that_matches_is_replayed_after_a_dry_run(reader, scene
     ]
 
 
-async def test_what_arrives_after_the_dry_run_is_not_touched(reader, scenes, redis, ports):
-    """Nobody has seen it."""
+@pytest.mark.parametrize("until_when", ["", "9999-12-31T00:00:00Z"])
+async def test_what_arrives_after_the_dry_run_is_not_touched(reader, scenes, redis, ports, until_when):
+    """Nobody has seen it, even if it arrives before the end that somebody has typed."""
     await scenes.letter()
     operator = await reader()
-    dry = await operator.send("/dead-letters", {"action": "dry-run", "reason": "no answer"})
+    dry = await operator.send("/dead-letters", {"action": "dry-run", "reason": "no answer", "until": until_when})
     await finished(operator, dry["id"])
     later = (await redis.time())[0] * 1000 + 60_000
     fields = scenes.entry() | scenes.origin("no answer")
