@@ -27,8 +27,12 @@ _CUSTOMERS: Final = frozenset({"messaging", "voice", "email"})
 _PUBLISHED: Final = frozenset({"joined", "updated", "left", "closed"})
 #: Results of entries that the shipped consumers have nothing to do for, or whose effect is shown.
 _QUIET_RESULTS: Final = frozenset({"ignored", "repeated", "waiting", "offered", "elsewhere"})
+#: The result of an entry that became a dead letter, which has a line.
+_GIVEN_UP: Final = "given-up"
 _JOINS: Final = frozenset({"joined", "adopted"})
 _LOUD: Final = frozenset({"warning", "error"})
+#: Why somebody could not sign in, by the result of the attempt.
+_SIGN_INS: Final = {"wrong": "the name or the password is wrong"}
 #: Fields that say why, in the order of their weight.
 _REASONS: Final = ("reason", "problem", "error", "message", "note")
 _OK: Final = 200
@@ -94,6 +98,8 @@ def _tell_failed(fields: Fields) -> Happening:
 def _tell_consumed(fields: Fields) -> Happening | None:
     """Show what a consumer did, unless its effect has a line: an answer, a new holder."""
     handler, result, reply = str(fields.get("handler")), str(fields.get("result")), fields.get("reply")
+    if result == _GIVEN_UP:
+        return None
     is_loud = str(fields.get("level")) in _LOUD
     is_classic = str(fields.get("conversation")).startswith("CH")  # its webhooks tell nothing of what the API sends
     has_effect = result in _JOINS and ((reply == "sent" and not is_classic) or fields.get("agent"))
@@ -116,6 +122,15 @@ def _tell_restart(fields: Fields) -> Happening:
 def _tell_spool_begun(fields: Fields) -> Happening:
     text = f"Redis takes no events, they go to the spool on disk: {fields.get('reason')}"
     return _make(fields, LineKind.TROUBLE, str(fields.get("process")), text)
+
+
+def _tell_sign_in(fields: Fields) -> Happening | None:
+    """Show who could not sign in to the console."""
+    if str(fields.get("level")) not in _LOUD:
+        return None
+    result = str(fields.get("result"))
+    text = f"{fields.get('user')} could not sign in: {_SIGN_INS.get(result, result)}"
+    return _make(fields, LineKind.TROUBLE, "console", text)
 
 
 def _tell_redis_failed(fields: Fields) -> Happening:
@@ -148,6 +163,7 @@ _TELLERS: Final[dict[str, Callable[[Fields], Happening | None]]] = {
     "event.dead": _nothing,
     "consumed": _tell_consumed,
     "command.sent": _tell_command_sent,
+    "console.sign_in": _tell_sign_in,
     "process.restarted": _tell_restart,
     "redis.failed": _tell_redis_failed,
     "spool.begun": _tell_spool_begun,
