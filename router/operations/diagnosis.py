@@ -161,7 +161,8 @@ def _customers(status: Status) -> Iterator[Problem]:
         who = f"{queue.available} are available and do not take them" if queue.available else "nobody is available"
         customers, age = _some(queue.waiting, "customer"), _age(status, queue.oldest)
         text = f"{customers} waiting in the queue {queue.name}, the longest for {age}, and {who}"
-        action = "see who is present and why nobody is asked: `python -m router explain CONVERSATION`"
+        first = queue.conversations[0].split()[-1] if queue.conversations else "CONVERSATION"  # account and id
+        action = f"see who is present and why nobody is asked: `python -m router explain {first}`"
         yield Problem(Level.DEGRADED, text, action, "customers-wait-for-a-person")
 
 

@@ -127,6 +127,13 @@ def test_a_problem_is_found(case):
     assert worst((problem,)) == level
 
 
+def test_who_waits_is_named():
+    """The command that says why nobody is asked can be copied: it has the conversation whose turn is next."""
+    queue = QueueReport("billing", True, 2, NOW - LATE, 0, (), ("AC1 conv_conversation_2", "AC1 conv_conversation_1"))
+    (problem,) = find_problems(replace(WELL, queues=(queue,)))
+    assert problem.action.endswith("`python -m router explain conv_conversation_2`")
+
+
 @pytest.mark.parametrize(
     "status",
     [
