@@ -136,12 +136,26 @@ class Console:
         return answer
 
     async def _note(self, page: Page, request: ConsoleRequest, outcome: str) -> None:
+        """Note an action; if Redis is away by now, in the log: the answer must say what was done, or keep the form."""
         note = request.audit_note
         if note is None:
             return
         what = note.what or request.raw.path
         detail = f"{outcome}: {note.detail}" if note.detail else outcome
-        await self._ports.audit.note(request.user, request.role, f"{page.method} {page.path}", what, detail)
+        action = f"{page.method} {page.path}"
+        try:
+            await self._ports.audit.note(request.user, request.role, action, what, detail)
+        except (RedisError, OSError) as error:
+            reason = describe(error)
+            log(
+                "console.audit",
+                level="error",
+                user=request.user,
+                action=action,
+                what=what,
+                detail=detail,
+                reason=reason,
+            )
 
     async def _respond(self, page: Page, request: ConsoleRequest, answer: Answer) -> web.StreamResponse:
         if isinstance(answer, Redirect):

@@ -47,6 +47,7 @@ EVENTS: Final = {
     "console.users": "the console's file of users cannot be used, so nobody is let in: the reason",
     "console.waiting": "the console cannot follow streams or tell presences: why; it is tried again",
     "job.failed": "a bulk action of the console ended early: its id, what it did, and the reason",
+    "console.audit": "an action that the audit stream did not take, as Redis was away: who, what and how it ended",
     "console.failed": "a page of the console has failed: its route and the reason",
     "claimed": "entries of a dead consumer were claimed",
     "configuration.unknown": "the configuration could not be fetched at the start: its numbers are not known as ours",

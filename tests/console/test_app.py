@@ -261,6 +261,22 @@ async def test_every_action_is_noted_with_its_outcome(operator, ports):
     ]
 
 
+async def test_an_outage_after_an_action_hides_no_answer(operator, ports, lines, monkeypatch):
+    """The answer says what was done, or keeps what was written; the log has what the audit stream did not take."""
+
+    async def fail(*_):
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(ports.audit, "note", fail)
+    assert (await operator.post("/acting", {"number": "1"}))[0] == 303
+    assert (await operator.post("/refusing"))[0] == 409
+    found = [(one["user"], one["action"], one["what"], one["detail"]) for one in lines("console.audit")]
+    assert found == [
+        ("olu", "POST /acting", "a thing", "done: changed"),
+        ("olu", "POST /refusing", "/refusing", "409: olu has no <b>right</b> to it."),
+    ]
+
+
 async def test_a_refusal_is_a_page_a_part_or_json(operator):
     """With its status and message, escaped; htmx gets a part that can be put into its page."""
     message = "olu has no &lt;b&gt;right&lt;/b&gt; to it."
