@@ -105,6 +105,24 @@ async def test_guessing_from_an_address_is_slowed_down(visitors, long_pauses):
     assert await visitor.sign_in("another", "wrong") == 429
 
 
+@pytest.mark.parametrize(
+    ("address", "other", "is_one"),
+    [
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("", "", True),
+    ],
+)
+async def test_addresses_of_one_network_guess_together(ports, long_pauses, address, other, is_one):
+    """Whoever has one address of IPv6 has 2^64 of them."""
+    for number in range(FREE_BY_ADDRESS + 1):
+        assert await ports.sign_ins.attempt(address, f"user {number}") == 0
+    assert bool(await ports.sign_ins.attempt(other, "another user")) == is_one
+
+
 async def test_success_forgets_the_failures_of_the_user(visitors, ports):
     """Somebody who mistypes now and then is never slowed down; the address' failures stay."""
     visitor = await visitors()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from hashlib import sha256
+from ipaddress import IPv6Network, ip_network
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.values import value
@@ -96,7 +97,18 @@ class SignIns:
         await pipeline.execute()
 
     def _guesses(self, address: str, user: str) -> Sequence[str]:
-        return [self._keys.console_guesses(_digest(text)) for text in (f"address {address}", f"user {user}")]
+        return [self._keys.console_guesses(_digest(text)) for text in (f"address {_site(address)}", f"user {user}")]
+
+
+def _site(address: str) -> str:
+    """Return the part of an address that its owner cannot choose: of IPv6 the first 64 bits (RFC 4291, 2.5.4)."""
+    try:
+        network = ip_network(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is None:
+        return str(network.supernet(new_prefix=64))
+    return address
 
 
 def _digest(text: str) -> str:
