@@ -46,6 +46,8 @@ async def capture_message(environment: Mapping[str, str], message: Mapping[str, 
             if (await get_json(path, query, user=user, password=password))["communications"]:
                 return None
         captured = await post_json(f"{url}/sandbox/capture", body, user=user, password=password)
-    except (aiohttp.ClientError, OSError, KeyError) as error:  # the live API has no such route
+    except aiohttp.ClientResponseError as error:  # the live API has no such route; a sandbox may be told to fail
+        return f"no sandbox captured the message: {url} answered {error.status}"
+    except (aiohttp.ClientError, OSError, KeyError) as error:
         return f"no sandbox captured the message: {type(error).__name__}"
     return f"captured in {captured['conversation']['id']}"
