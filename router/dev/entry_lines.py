@@ -176,12 +176,12 @@ def _tell_requested(told: _Told) -> Happening:
 
 def _tell_offer(told: _Told) -> Happening:
     data: OfferMadeData = told.data
-    return told.make(LineKind.HANDOFF, data.agent.name, f"is asked, until {_clock(data.offer.expires_at)}")
+    return told.make(LineKind.HANDOFF, data.agent.identity, f"is asked, until {_clock(data.offer.expires_at)}")
 
 
 def _tell_offer_ended(told: _Told) -> Happening:
     data: OfferEndedData = told.data
-    return told.make(LineKind.HANDOFF, data.agent.name, _ENDINGS[data.how])
+    return told.make(LineKind.HANDOFF, data.agent.identity, _ENDINGS[data.how])
 
 
 def _tell_holder(told: _Told) -> Happening:

@@ -72,8 +72,8 @@ class DemoPeople:
     async def arrive(self) -> None:
         """Become available. Raises RedisError."""
         self._is_present = bool(self._members)
-        for identity, member in self._members.items():
-            await self._send(member.name, "agent.available", agent=identity, life=_LIFE)
+        for identity in self._members:
+            await self._send(identity, "agent.available", agent=identity, life=_LIFE)
 
     async def take(self, entry: Entry) -> None:
         """React to an entry: accept an offer of this run's customers and decline others, greet who was given to us."""
@@ -85,7 +85,7 @@ class DemoPeople:
         if isinstance(data, OfferMadeData) and data.agent.identity in self._members:
             is_ours = data.conversation.id in self._announced
             kind = "offer.accept" if is_ours else "offer.decline"
-            await self._send(data.agent.name, kind, data, offer=data.offer.id, agent=data.agent.identity)
+            await self._send(data.agent.identity, kind, data, offer=data.offer.id, agent=data.agent.identity)
         if isinstance(data, HolderChangedData):
             await self._note_holder(data)
         async with self._news:
@@ -105,8 +105,7 @@ class DemoPeople:
     async def _act(self, held: HolderChangedData, kind: str, **more: Any) -> None:
         """Send a command of the person who holds."""
         agent = str(held.to.agent)
-        name = self._members[agent].name
-        await self._send(name, kind, held, conversation=held.conversation.id, agent=agent, epoch=held.epoch, **more)
+        await self._send(agent, kind, held, conversation=held.conversation.id, agent=agent, epoch=held.epoch, **more)
 
     async def _send(self, who: str, kind: str, about: EntryData | None = None, **data: Any) -> None:
         """Write a command to its partition, and show it, unless its text is shown as what was said."""
@@ -163,8 +162,8 @@ class DemoPeople:
         for one in held:
             await self._until(one.conversation.id, partial(self._find, one.conversation.id, ClosedData))
         self._is_present = False
-        for identity, member in self._members.items():
-            await self._send(member.name, "agent.offline", agent=identity)
+        for identity in self._members:
+            await self._send(identity, "agent.offline", agent=identity)
 
     async def _until(self, conversation_id: str, find: Callable[[], _DataT | None]) -> _DataT:
         """Wait until an entry of a conversation has come; the caller limits the time."""

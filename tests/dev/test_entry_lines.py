@@ -56,8 +56,8 @@ def said(**content):
             "eli",
             "a person is asked for: a refund (paid twice)",
         ),
-        ("offer.made", {"offer": OFFER, "agent": DANA}, "Dana", "is asked, until never"),
-        ("offer.ended", {"offer": OFFER, "agent": DANA, "how": "expired"}, "Dana", "did not answer in time"),
+        ("offer.made", {"offer": OFFER, "agent": DANA}, "dana", "is asked, until never"),
+        ("offer.ended", {"offer": OFFER, "agent": DANA, "how": "expired"}, "dana", "did not answer in time"),
         (
             "holder.changed",
             {"from": AI, "to": SHE, "because": "accepted", "note": "careful"},

@@ -89,7 +89,7 @@ async def test_an_offer_of_this_run_is_accepted_and_the_customer_greeted(make_wo
         "conversation.release",
     ]
     assert (await world.place.last("holder.changed")).because == "released"
-    shown = [one.text for one in world.shown if one.who == "Dana"]  # what is said is shown as what was said
+    shown = [one.text for one in world.shown if one.who == "dana"]  # what is said is shown as what was said
     assert shown == ["sends agent.available", "sends offer.accept", "sends conversation.release"]
     await end(playing)
 
