@@ -53,6 +53,8 @@ _STATUSES: Final = {CommandState.REFUSED: HTTPStatus.CONFLICT, CommandState.PEND
 _FormT = TypeVar("_FormT", bound=DeskForm)
 #: The fields that people write, which a refused form keeps.
 _WRITTEN: Final = ("text", "note")
+#: Problems that people cause, by the type that pydantic gives them; its words are for all others.
+_PROBLEMS: Final = {"string_too_short": "it is empty"}
 #: The fields that say to whom it is passed on.
 _TARGET: Final = ("agent", "queue", "skills")
 
@@ -70,7 +72,8 @@ async def _read(request: ConsoleRequest, model: type[_FormT]) -> _FormT:
 def describe_problems(error: ValidationError) -> str:
     """Return what is wrong with each field, without its text, which may be a customer's."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
-    return " ".join(f"{'.'.join(map(str, one['loc'])) or 'form'}: {one['msg']}." for one in found)
+    words = [(".".join(map(str, one["loc"])) or "form", _PROBLEMS.get(one["type"], one["msg"])) for one in found]
+    return " ".join(f"{field}: {problem}." for field, problem in words)
 
 
 def _as_written(given: Any) -> Any:
