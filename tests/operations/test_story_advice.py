@@ -66,6 +66,14 @@ def test_what_has_gone_on_needs_nothing():
     assert advise([stage(StageName.PUBLISHED), stage(StageName.SENT)]) == [None, None]
 
 
+def test_a_refused_webhook_whose_event_was_accepted_later_needs_nothing():
+    """The same message signed rightly, or replayed: only a refusal that nothing of its event follows has advice."""
+    refused = stage(StageName.REFUSED, "answered 403 (signature): x; kept in the quarantine as 12-0")
+    other = stage(StageName.RESOLVED, event="ev_2")
+    assert [one is None for one in advise([refused, refused, stage(StageName.RESOLVED)])] == [True, True, True]
+    assert [one is None for one in advise([stage(StageName.RESOLVED), refused, other])] == [True, False, True]
+
+
 def test_of_offers_the_last_one_has_advice():
     """Offers follow each other, whatever commands and times they come from."""
     offers = [stage(StageName.OFFERED, f"conversation {CONVERSATION}", event) for event in ("", "ev_2", "")]
