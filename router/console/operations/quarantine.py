@@ -19,6 +19,7 @@ from router.console.operations.parts import (
 from router.console.pages import ConsoleError, Page, Redirect, Role, View
 from router.core.bulk import BulkProgress
 from router.core.errors import AccountError, RouteError, SignatureError
+from router.core.printable import masked
 from router.operations.quarantine import KeptView, count_kept, drop_kept, find_kept, replay_kept, select_kept
 from router.operations.redaction import masked_path, plain, shown_body
 from router.operations.signature_advice import advise, request_of
@@ -68,11 +69,12 @@ async def show_one(request: ConsoleRequest) -> View:
     refused, unmasked = view.kept.refused, request.sees_unmasked
     missing = _missing(request)
     preview = ReplayOutcome(is_accepted=False, text=missing) if missing else await _replays(request).preview(view.kept)
+    advice = [] if missing or preview.is_accepted else await _advise(request, refused)
     data = {
         "webhook": view.to_json(unmasked=unmasked),
         "request": _show_request(refused, unmasked=unmasked),
-        "replay": {"is_accepted": preview.is_accepted, "text": preview.text},
-        "advice": [] if missing or preview.is_accepted else await _advise(request, refused),
+        "replay": {"is_accepted": preview.is_accepted, "text": _shown(preview.text, unmasked=unmasked)},
+        "advice": [_shown(line, unmasked=unmasked) for line in advice],
     }
     return View(data)
 
@@ -90,10 +92,15 @@ def _show_request(refused: Refused, *, unmasked: bool) -> dict[str, Any]:
     body = refused.body.decode("utf-8", "backslashreplace") if unmasked and refused.is_whole else None
     return {
         "path": plain(refused.raw_path) if unmasked else masked_path(refused.raw_path),
-        "headers": [{"name": name, "value": value} for name, value in refused.headers],
+        "headers": [{"name": name, "value": _shown(value, unmasked=unmasked)} for name, value in refused.headers],
         "lines": shown_body(content_type, refused.body, unmasked=unmasked) if refused.is_whole else [],
         "raw": body,
     }
+
+
+def _shown(text: str, *, unmasked: bool) -> str:
+    """Return a text that quotes the request: a proxy repeats its URL in a header, and a reason its account."""
+    return text if unmasked else masked(text)
 
 
 async def replay_one(request: ConsoleRequest) -> View:

@@ -43,9 +43,12 @@ async def test_each_webhook_says_why_it_was_refused(reader, scenes):
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
 async def test_a_viewer_sees_no_private_value(reader, scenes, role):
-    """Neither numbers in the body and the path, nor the raw bytes; an operator sees them."""
+    """Neither numbers in the body, the path and the headers, nor the raw bytes; an operator sees them."""
+    path = f"/webhooks/messaging?From=%2B{NUMBER}"
     name = await scenes.refused(
-        body=f"From=%2B{NUMBER}&Body=secret".encode(), raw_path=f"/webhooks/messaging?From=%2B{NUMBER}".encode()
+        body=f"From=%2B{NUMBER}&Body=secret".encode(),
+        raw_path=path.encode(),
+        headers=(("content-type", "application/x-www-form-urlencoded"), ("x-original-uri", path)),
     )
     person = await reader(role)
     page, data = await person.page(f"/quarantine/{name}"), await person.json(f"/quarantine/{name}")
@@ -55,6 +58,10 @@ async def test_a_viewer_sees_no_private_value(reader, scenes, role):
         assert ("secret" in text) == (role is Role.OPERATOR)
     assert (data["request"]["raw"] is None) == (role is Role.VIEWER)
     assert len(page.all("form")) == (0 if role is Role.VIEWER else 3)
+    named = await scenes.refused(body=f"AccountSid=%2B{NUMBER}".encode())
+    advice = (await person.json(f"/quarantine/{named}"))["advice"]
+    assert advice[0].startswith("It is for account +155")
+    assert (NUMBER in advice[0]) == (role is Role.OPERATOR)
 
 
 async def test_what_a_stranger_sent_is_shown_harmlessly(reader, scenes):
