@@ -146,18 +146,23 @@ def summarize(result: LoadResult) -> list[str]:
     """Return the lines about the requests and their answers."""
     statuses, total = result.statuses, result.statuses.total()
     accepted = statuses[HTTPStatus.OK]
-    refused = sum(count for status, count in statuses.items() if _CLIENT_ERROR <= status < _SERVER_ERROR)
-    others = ", ".join(
-        f"{count} x {status or 'no answer'}" for status, count in sorted(statuses.items()) if status != HTTPStatus.OK
-    )
+    refused = {status: count for status, count in statuses.items() if _CLIENT_ERROR <= status < _SERVER_ERROR}
+    failed = {status: count for status, count in statuses.items() if status not in {HTTPStatus.OK, *refused}}
     milliseconds = sorted(seconds * 1000 for seconds in result.seconds)
     rate = total / result.took if result.took else 0.0
     return [
         f"sent       {total} in {result.took:.1f} s, {rate:.0f}/s",
         f"accepted   {accepted}",
-        f"refused    {refused}" + (f" ({others})" if others else ""),
+        f"refused    {_count(refused)}",
+        f"failed     {_count(failed)}",
         f"answers    p50 {_quantile(milliseconds, 0.5):.1f} ms, p99 {_quantile(milliseconds, 0.99):.1f} ms",
     ]
+
+
+def _count(statuses: Mapping[int, int]) -> str:
+    """Return how many answers there are, and how many of each status."""
+    each = ", ".join(f"{count} x {status or 'no answer'}" for status, count in sorted(statuses.items()))
+    return f"{sum(statuses.values())}" + (f" ({each})" if each else "")
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

@@ -42,7 +42,8 @@ def test_the_summary_counts_every_answer():
     assert lines == [
         "sent       100 in 2.0 s, 50/s",
         "accepted   90",
-        "refused    6 (1 x no answer, 6 x 403, 3 x 503)",
+        "refused    6 (6 x 403)",
+        "failed     4 (1 x no answer, 3 x 503)",
         "answers    p50 51.0 ms, p99 100.0 ms",
     ]
 
