@@ -75,7 +75,9 @@ def add_dev_options(parser: argparse.ArgumentParser) -> None:
     memory.add_argument(
         "--keep", action="store_const", const="all", help="keep what Redis has, even if the sandbox lacks it"
     )
-    parser.add_argument("--no-demo", action="store_true", help="play no sample events")
+    parser.add_argument(
+        "--no-demo", action="store_true", help="play no sample events, and set no greeting of the AI agent"
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="show ids, and events that lead to nothing, too")
     parser.add_argument(
         "--once", action="store_true", help="end when all sample events have arrived (1 if one has not)"
