@@ -85,7 +85,7 @@ async def show_quarantined(arguments: argparse.Namespace) -> int:
     async with connected() as (redis, settings):
         view = await find_kept(redis, settings.keys, arguments.id, settings.sealer)
     if view is None:
-        complain(f"{plain(arguments.id)}: no such entry in the quarantine")
+        complain(f"{plain(arguments.id)}: no such entry in the quarantine (any more): replayed, dropped, or too old")
         return 1
     kept = view.kept
     if arguments.raw is not None:

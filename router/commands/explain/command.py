@@ -29,7 +29,7 @@ async def explain_signature(arguments: argparse.Namespace) -> int:
     if arguments.id:
         request = await _from_quarantine(arguments.id)
         if request is None:
-            complain(f"{arguments.id}: no such entry in the quarantine")
+            complain(f"{arguments.id}: no such entry in the quarantine (any more): replayed, dropped, or too old")
             return 2
     else:
         try:
@@ -46,7 +46,9 @@ def _report(request: RequestText, settings: Settings, entry_id: str | None) -> i
         show(plain(line))
     if explanation.is_right and entry_id:
         show(f"To accept it: python -m router quarantine replay {entry_id}")
-    elif entry_id and not explanation.is_explained:
+    elif entry_id and explanation.is_explained:
+        show(f"To see whether it is accepted then: python -m router quarantine replay {entry_id} --dry-run")
+    elif entry_id:
         show(f"What was sent: python -m router quarantine show {entry_id}")
     return 0 if explanation.is_explained else 1
 

@@ -48,11 +48,12 @@ async def explain(capsys, *arguments):
 
 
 async def test_a_wrong_public_base_url_is_named(refuse, sample, capsys):
-    """A webhook signed for another scheme gets the setting to change."""
+    """A webhook signed for another scheme gets the setting to change, and the command that comes next."""
     entry_id = await refuse(signed(sample(), base="http://hooks.example.com"))
     status, text = await explain(capsys, "--id", entry_id)
     assert status == 0
     assert "set PUBLIC_BASE_URL=http://hooks.example.com" in text
+    assert text.splitlines()[-1].endswith(f"python -m router quarantine replay {entry_id} --dry-run")
 
 
 async def test_the_host_of_a_tunnel_is_found_in_the_headers(refuse, sample, capsys):
