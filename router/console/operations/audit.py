@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from router.console.request import ConsoleRequest
     from router.streams.store.audit import AuditEntry
 
-_ID: Final = re.compile(r"\d{1,16}-\d{1,19}", re.ASCII)
+#: The id of an entry; none is zero, and Redis refuses to look before that.
+_ID: Final = re.compile(r"(?!0+-0+\Z)\d{1,16}-\d{1,19}", re.ASCII)
 
 
 async def list_actions(request: ConsoleRequest) -> View:

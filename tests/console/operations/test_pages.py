@@ -63,6 +63,13 @@ async def test_a_cursor_of_nonsense_is_refused(reader, path, cursor):
     assert "cursor must be the `next` of a page before" in text
 
 
+@pytest.mark.parametrize("cursor", ["0-0", "00-000"])
+async def test_a_cursor_before_all_ids_is_refused(reader, cursor):
+    """Redis looks at nothing before it, which is no outage."""
+    page = await (await reader(Role.VIEWER)).page(f"/audit?cursor={cursor}", status=400)
+    assert "cursor must be the `next` of a page before" in page.text
+
+
 @pytest.mark.parametrize("path", ["/waiting", "/dead-letters", "/quarantine", "/audit", "/tail"])
 @pytest.mark.parametrize("limit", ["0", "501", "-1", "x", "1e3", "9" * 40])
 async def test_a_limit_of_nonsense_is_refused(reader, path, limit):
