@@ -130,7 +130,8 @@ async def _run(options: DevOptions, stack: AsyncExitStack, tails: LogTails) -> i
         on_entry=demo.take,
     )
     await follower.prepare()
-    show("", *_describe(environment, options), f"  signs     {layout.legend()}; times in UTC")
+    signs, *others = layout.legend()
+    show("", *_describe(environment, options), f"  signs     {signs}", *(f"            {one}" for one in others))
     await _show_console(redis, settings)
     write_dev_env(options.state_dir / "dev.env", environment)  # from here on nothing that happens is missed
     setup(process="dev", log_format="json", level="warning", stream=OwnLog(feed))

@@ -29,6 +29,8 @@ _CUSTOMER: Final = 16
 _NARROW: Final = 60
 #: The part of the room that a remark may take from the text.
 _SHARE: Final = 2
+#: How many signs the legend explains on one line.
+_SIGNS_OF_A_LINE: Final = 6
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -60,9 +62,11 @@ class LineLayout:
             is_verbose=is_verbose, has_colors=has_terminal() and allows_colors(), has_signs=can_show(SIGNS + "…")
         )
 
-    def legend(self) -> str:
-        """Return what the signs mean, on one line."""
-        return "  ".join(kind.explain(is_plain=not self._has_signs) for kind in LineKind)
+    def legend(self) -> tuple[str, ...]:
+        """Return what the signs mean, and of what place the times are, on lines that fit into a small terminal."""
+        words = [kind.explain(is_plain=not self._has_signs) for kind in LineKind]
+        rows = [words[:_SIGNS_OF_A_LINE], [*words[_SIGNS_OF_A_LINE:], "times in UTC"]]
+        return tuple("  ".join(row) for row in rows)
 
     def lines_of(self, happening: Happening, customer: str) -> list[tuple[str, Style]]:
         """Return the line of a happening with its style, and with ids the line below it; none for a detail."""

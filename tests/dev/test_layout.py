@@ -91,11 +91,13 @@ def test_colors_and_signs_only_where_the_output_has_them():
 
 
 def test_every_sign_is_explained():
-    """The legend has each sign, and fits beside its name into a usual terminal."""
-    legend = LineLayout(has_signs=True).legend()
-    assert [kind.sign() in legend for kind in LineKind] == [True] * len(LineKind)
-    assert width(legend) + 12 <= 132
-    assert LineLayout(has_signs=False).legend().isascii()
+    """The legend has each sign, and its lines fit beside its name into a terminal of 80 columns."""
+    for has_signs in (True, False):
+        legend = LineLayout(has_signs=has_signs).legend()
+        explained = [kind.explain(is_plain=not has_signs) for kind in LineKind]
+        assert [one in "  ".join(legend) for one in explained] == [True] * len(LineKind)
+        assert max(map(width, legend)) + 12 <= 80
+        assert has_signs or "".join(legend).isascii()
 
 
 @pytest.mark.parametrize(("changes", "has_colors"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
