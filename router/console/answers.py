@@ -10,7 +10,7 @@ from urllib.parse import quote
 import orjson
 from aiohttp import web
 
-from router.console.identity import NOBODY, Caller
+from router.console.identity import NOBODY, Caller, is_of_program
 from router.console.rendering import Frame, NavigationItem, Renderer
 from router.core.printable import visible_json
 
@@ -42,7 +42,7 @@ def wants_json(raw: web.Request) -> bool:
     accept = raw.headers.get("Accept", "")
     if "text/html" in accept:
         return False
-    return "application/json" in accept or "Authorization" in raw.headers or raw.content_type == "application/json"
+    return "application/json" in accept or is_of_program(raw) or raw.content_type == "application/json"
 
 
 class Answers:

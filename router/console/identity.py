@@ -29,6 +29,8 @@ BACKGROUND_HEADER: Final = "X-Background"
 _SECOND: Final = 1_000_000
 #: Characters that no id of a session of ours has more of.
 _LONGEST_ID: Final = 64
+#: Schemes of which browsers ask for a name and a password themselves, for the proxy in front.
+_OF_BROWSERS: Final = frozenset({"basic", "digest", "negotiate", "ntlm"})
 _Address = IPv4Address | IPv6Address
 
 
@@ -62,13 +64,19 @@ async def identify(raw: web.Request, ports: ConsolePorts, *, renew: bool = True)
     Raises ConsoleError for a wrong token, and RedisError.
     """
     authorization = raw.headers.get("Authorization")
-    if authorization is not None:
-        return _by_token(authorization, ports)
     by_proxy = _named_by_proxy(raw, ports.settings)
+    if authorization is not None and (by_proxy is None or is_of_program(raw)):
+        return _by_token(authorization, ports)
     if by_proxy is not None:
         return await _by_name(by_proxy, ports)
     cookie = raw.cookies.get(cookie_name(ports.settings))
     return await _by_cookie(cookie, ports, renew=renew) if cookie else None
+
+
+def is_of_program(raw: web.Request) -> bool:
+    """Return whether an Authorization header came that no browser sends: a proxy may hand on what it was sent."""
+    scheme = raw.headers.get("Authorization", "").partition(" ")[0].lower()
+    return "Authorization" in raw.headers and scheme not in _OF_BROWSERS
 
 
 def _by_token(authorization: str, ports: ConsolePorts) -> Caller:

@@ -241,6 +241,18 @@ async def test_a_trusted_proxy_names_the_user(behind, ports):
     assert [one.who for one in await ports.audit.read()] == [OPERATOR]
 
 
+@pytest.mark.parametrize("scheme", ["Basic b2x1Om9sdQ==", "Negotiate YII="])
+async def test_a_proxy_may_hand_on_what_the_browser_sent_it(behind, scheme):
+    """It has looked at the password itself: pages and their live parts are those of a person. A token still counts."""
+    visitor = await behind(**PROXY)
+    headers = {HEADER: OPERATOR, "Authorization": scheme}
+    for accept in ("text/html", "text/event-stream"):
+        status, answer, _ = await visitor.get("/account", headers=headers | {"Accept": accept})
+        assert (status, answer["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert (await visitor.get("/account", headers=headers | {"Authorization": "Bearer wrong"}))[0] == 303
+    assert (await visitor.get("/account", headers={"Authorization": scheme}))[0] == 303
+
+
 @pytest.mark.parametrize(
     ("names", "status"), [(["nobody"], 403), ([OPERATOR, "vera"], 400), ([""], 303)], ids=["unknown", "two", "none"]
 )
