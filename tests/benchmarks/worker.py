@@ -1,6 +1,7 @@
 """Events per second that one worker process settles without requests of the API, beside the limits of its consumer.
 
-All three read the same entries, each from a stream of its own that is filled in advance (filled_stream.py).
+All read the same entries, each from a stream of its own that is filled in advance (filled_stream.py). A second worker,
+in a namespace of its own, writes no stories.
 """
 
 from __future__ import annotations
@@ -27,11 +28,17 @@ if TYPE_CHECKING:
 LABELS: Final = {
     "raw": "raw XREADGROUP + XACK (limit)",
     "ours": "worker, all cached",
+    "silent": "worker, without stories",
     "single": "bare FastStream, one by one",
 }
 #: Entries in the stream for each second of a turn: about what each processes in one, except the limit.
-PACE: Final = {"raw": 20_000, "ours": 8_000, "single": 4_000}
+PACE: Final = {"raw": 20_000, "ours": 8_000, "silent": 8_000, "single": 4_000}
 MOST: Final = 100_000
+#: The keys and settings of each worker.
+WORKERS: Final[dict[str, tuple[Keys, dict[str, str]]]] = {
+    "ours": (Keys(), {}),
+    "silent": (Keys("silent"), {"ROUTER_NAMESPACE": "silent", "ROUTER_STORY_TTL": "0"}),
+}
 
 
 class WorkerBench:
@@ -47,9 +54,9 @@ class WorkerBench:
         async with self._session.get(f"{self._sandbox_url}/sandbox/requests") as response:
             return int(orjson.loads(await response.read())["total"])
 
-    async def announce(self, stream: Stream, worker: Child) -> None:
+    async def announce(self, stream: Stream, keys: Keys, worker: Child) -> None:
         """Send a message of every customer, so that all are announced and cached."""
-        await announce(stream, Keys(), [worker], self._senders)
+        await announce(stream, keys, [worker], self._senders)
 
     def contender(self, name: str, stream: Stream, child: Child) -> Contender:
         """Return a consumer as a contender."""
@@ -86,7 +93,7 @@ async def announce(stream: Stream, keys: Keys, workers: Sequence[Child], senders
 
 @asynccontextmanager
 async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
-    """Start the sandbox, the worker, both baselines and Redis, and have all customers announced."""
+    """Start the sandbox, both workers, both baselines and Redis, and have all customers announced."""
     async with (
         running_processes() as (server, redis, processes),
         aiohttp.ClientSession(headers={"Authorization": webhooks.BASIC}) as session,
@@ -112,11 +119,12 @@ async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
                 *arguments,
             )
             contenders.append(bench.contender(baseline, stream, child))
-        inbound = Stream.inbound(redis, Keys())
-        await inbound.create()
-        worker = await processes.start("worker", "-m", "router", "work", environment=environment)
-        await bench.announce(inbound, worker)
-        contenders.insert(1, bench.contender("ours", inbound, worker))
+        for name, (keys, settings) in WORKERS.items():
+            inbound = Stream.inbound(redis, keys)
+            await inbound.create()
+            worker = await processes.start(name, "-m", "router", "work", environment=environment | settings)
+            await bench.announce(inbound, keys, worker)
+            contenders.insert(-1, bench.contender(name, inbound, worker))
         yield contenders
 
 
@@ -133,6 +141,8 @@ WORKER: Final = Measurement(
     figures=(
         Figure("ours_over_single", "events/s, ours / bare FastStream", "per_second", "ours", "single", at_least=2.5),
         Figure("ours_over_raw", "events/s, ours / raw", "per_second", "ours", "raw"),
+        Figure("with_stories", "events/s, with stories / without", "per_second", "ours", "silent", at_least=0.97),
+        Figure("cpu_with_stories", "CPU per event, with stories / without", "cpu_us", "ours", "silent", at_most=1.03),
         Figure("cpu_over_single", "CPU per event, bare FastStream / ours", "cpu_us", "single", "ours"),
         Figure("cpu", "CPU us per event, ours", "cpu_us", "ours"),
         Figure("api_calls", "API calls in a turn, ours", "api_calls", "ours", at_most=0),
