@@ -32,7 +32,7 @@ async def is_answered_last(customer, number):
 
 
 def test_a_customer_is_answered_although_the_sandbox_was_started_anew(tmp_path):
-    """`make run`, Ctrl-C, `make run`: Redis remembers a conversation that the sandbox has forgotten."""
+    """`dev --keep` without the file of the sandbox: Redis remembers a conversation that the sandbox has forgotten."""
 
     async def write(dev, number):
         redis = connect(dev["REDIS_URL"])
@@ -48,8 +48,9 @@ def test_a_customer_is_answered_although_the_sandbox_was_started_anew(tmp_path):
         await redis.aclose()
 
     for number in (0, 1):
-        with running_dev(tmp_path, **ANSWERING) as dev:
+        with running_dev(tmp_path, "--keep", **ANSWERING) as dev:
             asyncio.run(write(dev, number))
+        (tmp_path / "redis" / "sandbox-memory").unlink()
 
 
 def test_a_deleted_conversation_gives_its_customer_the_next_one(tmp_path):

@@ -44,6 +44,8 @@ def test_every_module_that_reads_from_outside_is_fuzzed():
         "router.core.ledger.turns": "reads what the ledger wrote",
         "router.core.routing.holding": "reads what the ledger wrote",
         "router.core.routing.journal": "reads what the worker wrote",
+        "router.core.stories": "reads what the writer of stories wrote",
+        "router.core.erasing": "reads an address that an operator types, as `parse_address` does, which is fuzzed",
         "router.core.ids": "makes ids, and reads texts of the API, which `answer` fuzzes",
         "router.core.classic.members": "decides about resources that `answer` fuzzes",
         "router.settings.toml_lines": "numbers the lines of files that are fuzzed",

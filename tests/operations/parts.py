@@ -24,7 +24,7 @@ from tests.support.accounts import ACCOUNT, AGENT, CUSTOMER, OURS, TOKEN
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from router.core.stories import Story
@@ -104,6 +104,17 @@ class Parts:
         async def is_told() -> bool:
             found[:] = [await self.story(query, **changes)]
             return set(names) <= {str(stage.stage) for stage in found[0].stages}
+
+        await until(is_told)
+        return found[0]
+
+    async def told_all(self, query: str, names: Sequence[str]) -> Story:
+        """Wait until the story of `query` has these stages and no others, and return it."""
+        found: list[Story] = []
+
+        async def is_told() -> bool:
+            found[:] = [await self.story(query)]
+            return sorted(names_of(found[0])) == sorted(names)
 
         await until(is_told)
         return found[0]
