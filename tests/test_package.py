@@ -118,7 +118,7 @@ def test_demo_runs_in_an_empty_folder(run, tmp_path):
     for name in ("router", "handlers"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('of another program')")
-    done = run("participant-router", "dev", "--once", *FREE_PORTS)
+    done = run("participant-router", "dev", "--once", *FREE_PORTS, COLUMNS="200")
     assert done.returncode == 0, done.stdout
     joined = [line for line in done.stdout.splitlines() if re.search("(ai|human)-agent: ", line)]
     assert len(joined) == 11, done.stdout
