@@ -29,8 +29,10 @@ class Hall:
 
     async def told(self):
         """Return the commands since the last call: type, person and life of each."""
-        rows = await self.redis.xrange(self.keys.commands(0))
-        await self.redis.delete(self.keys.commands(0))
+        pipeline = self.redis.pipeline(transaction=True)  # nothing may be written between the two
+        pipeline.xrange(self.keys.commands(0))
+        pipeline.delete(self.keys.commands(0))
+        rows, _ = await pipeline.execute()
         commands = [read_command(fields) for _, fields in rows]
         return [(one.type, one.data.agent, one.data.life) for one in commands]
 
