@@ -1,4 +1,4 @@
-"""What our side says, read from the callbacks on the inbound streams: no log line may hold a text.
+"""The texts of our side, read from the callbacks on the inbound streams: no log line may hold a text.
 
 The API reports who joined and what was said, so any agent's words are shown, also of a program that the project does
 not know. Who an author is is asked of the API if no callback of this run told it.
@@ -37,7 +37,7 @@ class AnswerReader:
         self._environment = environment
 
     async def tell(self, row: StreamRow) -> Happening | None:
-        """Return what our side said as a happening, None for anything else; never raises for what a row holds."""
+        """Return a text of our side as a happening, None for anything else; never raises for the content of a row."""
         body = row.fields.get(b"body", b"")
         if not any(word in body for word in _WORDS):
             return None
@@ -53,7 +53,7 @@ class AnswerReader:
         self._known.note_participant(event.participant)
 
     async def read_communication(self, event: CommunicationReported, row: StreamRow) -> Happening | None:
-        """Return what our side said; None for a customer's words, which have an entry."""
+        """Return the text of our side; None for a customer's words, which have an entry."""
         said, author = event.communication, event.communication.author
         if author is None or not author.participant_id:
             return None

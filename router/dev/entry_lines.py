@@ -114,7 +114,7 @@ class _Told:
         )
 
     def heard(self, text: str, remark: str) -> Happening:
-        """Return what a customer did, at the time of the webhook if the entry followed at once."""
+        """Return a customer's action, at the time of the webhook if the entry followed at once."""
         received_at = to_microseconds(self.data.cause.received_at) or self._published_at
         is_at_once = 0 <= self._published_at - received_at <= _AT_ONCE
         name = f"heard {self.data.conversation.id} {self.data.cause.idempotency_key}"
@@ -140,7 +140,7 @@ def _tell_turn(told: _Told) -> Happening:
 
 
 def _words(said: EntryCommunication) -> str:
-    """Return what was said, and in brackets what else the communication has."""
+    """Return the text of a communication, and in brackets its attachments and other parts."""
     rest = [f"{len(said.media)} attachment{'s' if len(said.media) > 1 else ''}"] if said.media else []
     if said.location:
         rest.append(said.location.label or said.location.address or "a place")

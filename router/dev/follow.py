@@ -76,7 +76,7 @@ class LogTails:
         return whole.splitlines()
 
     def _rest(self, path: Path) -> bytes:
-        """Return what was written since the last call; a file that has become shorter begins anew."""
+        """Return the lines written since the last call; a file that has become shorter begins anew."""
         try:
             with path.open("rb") as file:
                 if path.stat().st_size < self._offsets.get(path, 0):
@@ -189,7 +189,7 @@ class Follower:
             await self._on_entry(entry)
 
     def _by_our_clock(self, happening: Happening) -> Happening:
-        """Return what Redis has dated with the time of this machine, by which logs are dated."""
+        """Return a row of Redis with the time of this machine, by which logs are dated."""
         return replace(happening, at=happening.at + self._skew) if self._skew else happening
 
     async def _follow_logs(self) -> None:

@@ -1,4 +1,4 @@
-"""What `dev` shows: one value for each thing that happened, wherever it was read; two about one event become one."""
+"""The happenings that `dev` shows: one value for each, wherever it was read; two about one event become one."""
 
 from __future__ import annotations
 

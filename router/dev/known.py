@@ -1,4 +1,4 @@
-"""What `dev` remembers of the entries and callbacks that it has seen, to name the customer or the author of a line."""
+"""Customers and authors of the entries and callbacks that `dev` has seen, to name whom a line is about."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class LineLayout:
         )
 
     def legend(self) -> tuple[str, ...]:
-        """Return what the signs mean, and of what place the times are, on lines that fit into a small terminal."""
+        """Return the meaning of the signs, and the time zone, on lines that fit into a small terminal."""
         words = [kind.explain(is_plain=not self._has_signs) for kind in LineKind]
         rows = [words[:_SIGNS_OF_A_LINE], [*words[_SIGNS_OF_A_LINE:], "times in UTC"]]
         return tuple("  ".join(row) for row in rows)

@@ -1,4 +1,4 @@
-"""What `dev` remembers over a restart: Redis and the sandbox remember the same conversations, or forget them together.
+"""The memory of `dev` over a restart: Redis and the sandbox remember the same conversations, or forget them together.
 
 One without the other would show conversations that the API does not know any more, or hide those that it has. So the
 sandbox keeps its conversations in a file: beside the data of the embedded Redis, with which it is deleted, or in the

@@ -88,7 +88,7 @@ def _read_environment(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def _load_problems(arguments: argparse.Namespace) -> list[str]:
-    """Return what is wrong with the options of a load."""
+    """Return the mistakes in the options of a load."""
     if arguments.customers is None:
         return ["--rate: needs --customers"] if arguments.rate else []
     alone = ("sid", "conversation", "participant", "shuffle", "delay", "tamper", "wrong_token", "unsigned")

@@ -1,4 +1,4 @@
-"""What became of each webhook that was sent, in the worker's own words; and why one was refused, and where it is.
+"""The outcome of each webhook that was sent, in the worker's own words; and why one was refused, and where it is.
 
 Read from the stories of events (router.operations.stories) and from the quarantine, which tells refused ones apart by
 their bytes. It says which command shows more, with the state directory that was given, so that it works as it stands.
@@ -49,7 +49,7 @@ class FateReader:
         self._where = "" if state_dir == str(STATE_DIR) else f" --state-dir {shlex.quote(state_dir)}"
 
     async def tell_first(self, keys: Sequence[str]) -> list[str]:
-        """Return what became of an event that was known before, under whichever of its keys, at the first time."""
+        """Return the outcome of an event that was known before, under whichever of its keys, at the first time."""
         for key in keys:
             stage = await self._find(event_id(key))
             if stage is not None and stage.stage in _FINAL:
@@ -101,7 +101,7 @@ class FateReader:
         return found
 
     async def _until(self, find: Callable[[], Awaitable[Found | None]]) -> Found | None:
-        """Return what is found within PATIENCE seconds; of a stage, a passing one only at their end."""
+        """Return the stage found within PATIENCE seconds; of a stage, a passing one only at their end."""
         last = time.monotonic() + PATIENCE  # no cancellation, which a client of Redis may lose (router.tasks)
         found = await find()
         while (found is None or getattr(found, "stage", None) in _PASSING) and time.monotonic() < last:

@@ -44,7 +44,7 @@ _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 
 @value
 class LoadResult:
-    """What became of the requests: statuses (0: no answer), seconds of each answer, and the seconds in all."""
+    """The outcome of the requests: statuses (0: no answer), seconds of each answer, and the seconds in all."""
 
     statuses: Counter[int]
     seconds: list[float]

@@ -77,7 +77,7 @@ def begin(
 
 
 def inbound_reader(sealer: Sealer) -> InboundReader:
-    """Return what reads inbound entries: it opens sealed bodies if there are keys, and costs nothing otherwise.
+    """Return the reader of inbound entries: it opens sealed bodies if there are keys, and costs nothing otherwise.
 
     Without keys a sealed body is read as it is, and cannot be normalized; see `require_open`.
     """
