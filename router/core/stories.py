@@ -7,8 +7,9 @@ A line is a JSON array. Behind an empty object in it is what the script of stori
 and what is to point to that; the script keeps what is before. A line holds no text and no address unmasked: a customer
 is found by a keyed digest.
 
-    event     "event", the values of SettledEvent, {}, account, digests of addresses; the resource id if it is masked
-    a stage   "stage", the values of Noted, {}, account, digests, resource id, conversation, participant
+    event     "event", the values of SettledEvent, {}, account, digests of addresses; the name of a masked resource id
+    a stage   "stage", the values of Noted, {}, account, digests, the name of a masked resource id, conversation,
+              participant
 """
 
 from __future__ import annotations
@@ -222,8 +223,9 @@ def write_note(
     conversation: str | None,
     participant: str | None,
 ) -> bytes:
-    """Return the line of a single stage."""
-    more = (account, digests, resource, conversation, participant)
+    """Return the line of a single stage; `resource` is the whole id."""
+    hidden = name_of(resource) if noted.resource != resource else None
+    more = (account, digests, hidden, conversation, participant)
     return to_json_bytes((_STAGE_LINE, *noted, {}, *more))
 
 

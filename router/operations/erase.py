@@ -22,13 +22,14 @@ from router.core.stored_fields import open_stored
 from router.core.stories import address_forms, digest_address, name_of_conversation
 from router.operations.erase_spool import erase_spool
 from router.operations.sealing import find_unopened
+from router.process.stories import make_story_index
 from router.streams.client.scripts import load_script
 from router.streams.store import erasing
 from router.streams.store.dead_letters import drop, list_letters
 from router.streams.store.inspect import consumed_streams, list_groups
 from router.streams.store.ledgers import Store
 from router.streams.store.quarantine import list_kept, remove
-from router.streams.store.stories import StoryReader
+from router.streams.store.story_index import StoryReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -282,7 +283,8 @@ class Erasure:
         """Erase the stories of the customer's conversations and events, and what leads from the address to others."""
         now: Any = await load_script("time").run(self._redis, [self._keys.inbound(0)], [])
         digests = [digest_address(secret, word) for secret in self._settings.story_secrets for word in self._forms]
-        lists, pointers = await StoryReader(self._redis, self._keys, life=self._settings.story_ttl).erase(
+        index = make_story_index(self._settings, self._redis)
+        lists, pointers = await StoryReader(self._redis, index, life=self._settings.story_ttl).erase(
             now=now,
             lists=[name_of_conversation(*conversation) for conversation in sorted(self._customer.conversations)],
             digests=digests,

@@ -29,8 +29,9 @@ from router.core.stories import (
     read_line,
 )
 from router.operations.unfinished import Unfinished
+from router.process.stories import make_story_index
 from router.streams.client.connection import load_script
-from router.streams.store.stories import StoryReader
+from router.streams.store.story_index import StoryReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from router.core.stories import StoryLine
     from router.settings.model import Settings
     from router.streams.client.connection import Redis
-    from router.streams.store.stories import FoundList
+    from router.streams.store.story_index import FoundList
 
 #: Microseconds before and after `around` in which an event belongs to what was asked for.
 AROUND: Final = 15 * 60 * 1_000_000
@@ -84,7 +85,7 @@ class StorySearch:
         self._keys = settings.keys
         self._accounts = [account.sid for account in settings.accounts]
         self._secrets = settings.story_secrets
-        self._reader = StoryReader(redis, settings.keys, life=settings.story_ttl)
+        self._reader = StoryReader(redis, make_story_index(settings, redis), life=settings.story_ttl)
         self._unfinished = Unfinished(redis, settings.keys, self._accounts)
 
     async def find(self, query: str, *, around: int | None = None) -> Story:

@@ -21,7 +21,7 @@ from router.logs import lines_together
 from router.process.announce import Announcer
 from router.process.apis import close_clients, make_apis, make_limits, make_replication
 from router.process.partitions import run_partitioned
-from router.process.stories import make_stories
+from router.process.stories import make_stories, make_story_index
 from router.settings.accounts_file import CREDENTIALS
 from router.settings.check_files import check_files
 from router.settings.files import load_policy, load_voice
@@ -37,7 +37,7 @@ from router.streams.store.recent import Pace, Recent
 from router.streams.store.trim import Trimmer
 from router.streams.store.turns import TurnStore
 from router.worker.account_cache import AccountCache
-from router.worker.batches import BatchPath, begin_now
+from router.worker.batches import BatchPath
 from router.worker.calls import CallPath
 from router.worker.people import make_people
 from router.worker.reconciler import Reconciler
@@ -73,8 +73,6 @@ REQUIRED: Final = (
     CREDENTIALS,
     "twilio_conversation_configuration_id",
 )
-#: Works whose stories go with the XACK. Of more, the first two thirds are written while the others are reported.
-REPORTED_TOGETHER: Final = 30
 
 
 def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> StreamConsumer:
@@ -84,7 +82,7 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
     async def settle(deliveries: list[Delivery], *, is_busy: Callable[[Delivery], bool]) -> list[Delivery]:
         settled, left = await resolver.batches.settle(deliveries, is_busy=is_busy)
         # Before the XACK: a process that dies in between leads to two log lines and two lines of a story, not to none.
-        await report_all(settled, resolver)
+        report_all(settled, resolver)
         if settled:
             await consumer.acknowledge([work.delivery for work in settled])
         return left
@@ -120,19 +118,12 @@ def _make_notes(resolver: Resolver) -> StoryNotes | None:
     return StoryNotes(stories, lambda delivery: about_inbound(delivery, read)) if stories is not None else None
 
 
-async def report_all(works: Sequence[DeliveredWork], resolver: Resolver) -> None:
-    """Report works of a batch; of a large one Redis writes the first stories while the others are reported."""
+def report_all(works: Sequence[DeliveredWork], resolver: Resolver) -> None:
+    """Report works of a batch."""
     stories, clock = resolver.stories, resolver.rules.clock
-    first = len(works) * 2 // 3 if stories is not None and len(works) > REPORTED_TOGETHER else 0
     with lines_together():
-        for work in works[:first]:
+        for work in works:
             report(work, clock(), stories)
-    begun = await begin_now(stories.flush()) if stories is not None and first else None
-    with lines_together():
-        for work in works[first:]:
-            report(work, clock(), stories)
-    if begun is not None:
-        await begun
 
 
 def make_store(
@@ -229,6 +220,8 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
             consumer.run_beside(trimmer.run(), "trim")
             consumer.run_beside(clock.run(redis), "clock")
             consumer.run_beside(Announcer(redis, settings.keys, kind="worker").run(), "announce")
+            if resolver.stories is not None:
+                consumer.run_beside(make_story_index(settings, redis).run(), "stories")
             if recent is not None:
                 consumer.run_beside(make_reconciler(settings, redis, resolver, recent, apis).run(), "reconcile")
             yield consumer

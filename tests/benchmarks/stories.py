@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from router.core.stories import DAY, EVENT_LINE, Story, event_id, to_json_bytes
 from router.operations.stories import StorySearch
 from router.process.loop import run
+from router.process.stories import make_story_index
 from router.settings.load import load
-from router.streams.store.stories import StoryBounds, StoryWriter
+from router.streams.store.stories import StoryWriter
 from tests.benchmarks.processes import running_processes, settings_of
 from tests.benchmarks.report import table
 from tests.support.accounts import ACCOUNT
@@ -81,11 +82,11 @@ def line_of(number: int, at: int, writer: StoryWriter) -> bytes:
 
 async def fill(redis: Redis, settings: Settings, events: int) -> None:
     """Write the events, the oldest first."""
-    now, at = time.time_ns() // 1000, 0
+    now, at, index = time.time_ns() // 1000, 0, make_story_index(settings, redis)
     writer = StoryWriter(
         redis,
         settings.keys,
-        StoryBounds(settings.story_ttl, settings.story_max),
+        life=settings.story_ttl,
         secret=settings.story_secrets[0],
         process="worker",
         clock=lambda: at,
@@ -96,6 +97,7 @@ async def fill(redis: Redis, settings: Settings, events: int) -> None:
             partition = settings.keys.partition_of(conversation_of(number))
             writer.lines[partition].append(line_of(number, at, writer))
         await writer.flush()
+        await index.drain()
 
 
 async def measure(search: StorySearch, events: int, searches: int) -> dict[str, list[float]]:

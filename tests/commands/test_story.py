@@ -12,7 +12,7 @@ from router.core.stories import DAY, StageName, event_id
 from router.core.timestamps import to_microseconds
 from router.settings.load import load
 from router.streams.client.connection import connect
-from router.streams.store.stories import StoryAbout, StoryBounds, StoryWriter
+from router.streams.store.stories import StoryAbout, StoryWriter
 from tests.support.accounts import ACCOUNT, CUSTOMER
 from tests.support.source import SHIPPED
 
@@ -27,7 +27,7 @@ async def write_story(redis_url):
     writer = StoryWriter(
         redis,
         Keys(),
-        StoryBounds(86_400, 10),
+        life=86_400,
         secret=settings.story_secrets[0],
         process="worker",
         clock=lambda: now[0] * 1_000_000,

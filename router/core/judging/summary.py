@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from router.core.addresses import canonicalize, mask
 from router.core.entries import ClosedData, CommunicationData, JoinedData
 from router.core.printable import masked_key
-from router.core.stories import EVENT_LINE, LONGEST_ADDRESS, LONGEST_SUBJECT, to_json_bytes
+from router.core.stories import EVENT_LINE, LONGEST_ADDRESS, LONGEST_SUBJECT, name_of, to_json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,7 +75,8 @@ def _mail_line(
     entry, resource = work.entry, work.event.cause.resource_id or ""
     times = (at, entry.received_at, entry.entry_id, maker.process, replayed)
     types, shown = list(map(_TYPE, work.published)), masked_key(resource)
-    line = (EVENT_LINE, entry.event_id, *times, types, shown, *fields.values(), {}, work.account_id, digests, resource)
+    hidden = name_of(resource) if shown != resource else None
+    line = (EVENT_LINE, entry.event_id, *times, types, shown, *fields.values(), {}, work.account_id, digests, hidden)
     return to_json_bytes(line)
 
 

@@ -109,9 +109,8 @@ class PendingEntries:
             by_stream.setdefault(delivery.stream.key, []).append(delivery.entry_id)
         pipeline = self._gathering.pipeline(transaction=False)
         stories = self.telling.writer if self.telling is not None else None
-        calls = stories.take() if stories is not None else []
-        if stories is not None:
-            stories.put(pipeline, calls)
+        batches = stories.take() if stories is not None else []
+        first = stories.put(pipeline, batches) if stories is not None else 0
         for stream, ids in by_stream.items():
             pipeline.xack(stream, self.group, *ids)
         for delivery in done:
@@ -119,8 +118,8 @@ class PendingEntries:
                 pipeline.hdel(self.crashes.key(delivery.stream), delivery.entry_id)
         results = await pipeline.execute(raise_on_error=False)
         if stories is not None:
-            await stories.settle(calls, results[: len(calls)])
-        for result in results[len(calls) :]:
+            await stories.settle(batches, results[:first])
+        for result in results[first:]:
             if isinstance(result, Exception):
                 raise result
         self._budget.note_done(len(done))

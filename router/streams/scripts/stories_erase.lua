@@ -1,4 +1,4 @@
--- Erase the stories of a customer (stories.lua): the lists of the customer's own conversations and events, and what
+-- Erase the stories of a customer (stories_index.lua): the lists of the customer's own conversations and events, and what
 -- points to a list of any other conversation.
 -- KEYS: the beginning of the partition's keys of stories.
 -- ARGV: '1' to count only; the number of days, and the days; then names: `l` and the name of a list of an own

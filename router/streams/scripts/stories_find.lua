@@ -1,4 +1,4 @@
--- Find lists of stories (stories.lua) by their names and by names that point to them.
+-- Find lists of stories (stories_index.lua) by their names and by names that point to them.
 -- KEYS: the beginning of the partition's keys of stories.
 -- ARGV: most lists; the number of days, and the days, the newest first; then names: `l` and the name of a list, or `i`
 --       and a name that points to lists.
