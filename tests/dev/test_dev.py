@@ -21,7 +21,7 @@ from router.simulator.http import Sender
 from router.simulator.messages import message
 from router.streams.client.embedded import is_free
 from router.streams.store.inspect import all_streams
-from tests.harness.dev import FREE_PORTS, launch_dev, running_dev
+from tests.harness.dev import FREE_PORTS, launch_dev, launch_forking_dev, running_dev
 from tests.harness.sandbox import SandboxClient
 from tests.support.entries import NONSENSE
 from tests.support.source import ROOT, SHIPPED
@@ -32,13 +32,38 @@ LISTENING = ("ROUTER_URL", "TWILIO_CONVERSATIONS_URL", "ROUTER_CONSOLE_URL")
 PROCESSES = ("web", "worker", "ai-agent", "human-agent", "console")
 
 
-def test_the_demo_announces_every_customer_once(tmp_path):
-    """`dev --once` prints a line for each event with its text, the answers, the repeats; it ends with status 0."""
-    process = launch_dev(tmp_path, "--once")
+OWN_HANDLER = """
+import sys
+if "handlers" in sys.orig_argv:
+    from handlers.app import HANDLERS, HandlerRow
+    from handlers.handler import Handler, HandlerResult
+    from router.core.keys import Target
+    from router.streams.consuming.groups import Start
+
+    async def note(entry, effect):
+        return HandlerResult("noted")
+
+    row = HandlerRow(Target.AI_AGENT, "archive", lambda _: Handler({"participant.joined": note}), start=Start.NEW)
+    HANDLERS["archive"] = row
+"""
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """Return the output of one `dev --once`, beside a handler of the user's, and its state directory."""
+    folder = tmp_path_factory.mktemp("demo")
+    (folder / "sitecustomize.py").write_text(OWN_HANDLER)
+    process = launch_dev(folder / "state", "--once", COLUMNS="180", PYTHONPATH=f"{folder}:{ROOT}")
     output, _ = process.communicate(timeout=scaled(90))
     assert process.returncode == 0, output
+    return output, folder / "state"
+
+
+def test_the_demo_announces_every_customer_once(demo):
+    """`dev --once` prints a line for each event with its text, the answers, the repeats."""
+    output, state = demo
     lines = [line for line in output.splitlines() if re.match(r"\d\d:\d\d:\d\d ", line)]
-    assert [line for line in lines if width(line) > 100] == []
+    assert [line for line in lines if width(line) > 180] == []
     joined = [line for line in lines if "→" in line and re.search(r"(ai|human)-agent: ", line)]
     assert len(joined) == 11, output
     assert {"SMS", "WHATSAPP", "RCS", "CHAT", "VOICE", "EMAIL"} == {line.split()[2] for line in joined}
@@ -48,15 +73,13 @@ def test_the_demo_announces_every_customer_once(tmp_path):
     assert "ai-agent" in answers, output
     assert {"dana", "eli"} & set(answers), output
     assert not [line for line in lines if "✝" in line], output
-    assert f"simulate sms --state-dir {tmp_path}" in output
+    assert f"simulate sms --state-dir {state}" in output
     assert "\x1b" not in output
 
 
-def test_the_demo_shows_a_handoff_there_and_back(tmp_path):
+def test_the_demo_shows_a_handoff_there_and_back(demo):
     """A person gets the AI agent's customer with a note of what it is about, writes, and gives the customer back."""
-    process = launch_dev(tmp_path, "--once", COLUMNS="200")
-    output, _ = process.communicate(timeout=scaled(90))
-    assert process.returncode == 0, output
+    output, _ = demo
     lines = output.splitlines()
     (back,) = [line for line in lines if re.search("ai-agent .* has the conversation now, from", line)]
     customer = back.split()[3]
@@ -74,6 +97,12 @@ def test_the_demo_shows_a_handoff_there_and_back(tmp_path):
     (person,) = {line.split()[2] for line in mine if "from ai-agent, accepted" in line}
     assert [line for line in mine if f"← {person} " in line and "Hello, this is" in line], output
     assert len([line for line in lines if "the conversation is closed" in line]) == 1, output
+
+
+def test_a_handler_of_the_user_is_started_too(demo):
+    """A row of the table is all that `dev` needs: it starts the process, and shows what it does with the samples."""
+    output, _ = demo
+    assert re.search("archive .* participant.joined: noted", output), output
 
 
 def test_redis_and_the_sandbox_remember_together(tmp_path):
@@ -179,37 +208,12 @@ def test_without_a_redis_server_one_line_says_what_to_install(tmp_path):
     assert (done.returncode, line.startswith("no Redis server: set REDIS_URL, install ")) == (1, True), done.stderr
 
 
-OWN_HANDLER = """
-import sys
-if "handlers" in sys.orig_argv:
-    from handlers.app import HANDLERS, HandlerRow
-    from handlers.handler import Handler, HandlerResult
-    from router.core.keys import Target
-    from router.streams.consuming.groups import Start
-
-    async def note(entry, effect):
-        return HandlerResult("noted")
-
-    row = HandlerRow(Target.AI_AGENT, "archive", lambda _: Handler({"participant.joined": note}), start=Start.NEW)
-    HANDLERS["archive"] = row
-"""
-
-
-def test_a_handler_of_the_user_is_started_too(tmp_path):
-    """A row of the table is all that `dev` needs: it starts the process, and shows what it does with the samples."""
-    (tmp_path / "sitecustomize.py").write_text(OWN_HANDLER)
-    process = launch_dev(tmp_path / "state", "--once", PYTHONPATH=f"{tmp_path}:{ROOT}")
-    output, _ = process.communicate(timeout=scaled(90))
-    assert process.returncode == 0, output
-    assert re.search("archive .* participant.joined: noted", output), output
-
-
 async def test_nonsense_on_the_streams_ends_nothing(tmp_path, redis, redis_url):
     """Whatever stands on whichever stream, `dev` and its processes go on, and the next message is shown."""
     keys = Keys()
     output = tmp_path / "output"
     with output.open("w") as file:
-        process = launch_dev(tmp_path, "--no-demo", "--redis-url", redis_url, output=file)
+        process = launch_forking_dev(tmp_path, "--no-demo", "--redis-url", redis_url, output=file)
     try:
         await until((tmp_path / "dev.env").exists, timeout=60)
         streams = [*all_streams(keys), keys.quarantine()]
@@ -235,10 +239,14 @@ async def test_nonsense_on_the_streams_ends_nothing(tmp_path, redis, redis_url):
     assert "Traceback" not in text
 
 
-async def test_ctrl_c_stops_all_processes(tmp_path):
-    """After SIGINT every process stops in order, and the exit status is 0."""
+async def test_a_second_dev_is_refused_and_ctrl_c_stops_all_processes(tmp_path):
+    """Two servers would corrupt one append-only file: status 2. After SIGINT every process stops in order: status 0."""
     process = launch_dev(tmp_path, "--no-demo")
     await until((tmp_path / "dev.env").exists, timeout=60)
+    second = launch_dev(tmp_path, "--no-demo")
+    output, _ = second.communicate(timeout=scaled(60))
+    assert second.returncode == 2
+    assert "--state-dir: another dev is running" in output
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=scaled(60))
     assert process.returncode == 0, output
@@ -248,7 +256,7 @@ async def test_ctrl_c_stops_all_processes(tmp_path):
 
 async def test_sigterm_under_load_fails_no_caller_and_loses_nothing(tmp_path, redis, redis_url):
     """Every caller who had connected got a 200, and the event is in Redis; unfinished entries are handed back."""
-    process = launch_dev(tmp_path, "--no-demo", "--redis-url", redis_url)
+    process = launch_forking_dev(tmp_path, "--no-demo", "--redis-url", redis_url)
     await until((tmp_path / "dev.env").exists, timeout=60)
     dev = read_dotenv(tmp_path / "dev.env")
     given = {"receiver_url": dev["ROUTER_URL"], "public_base_url": dev["PUBLIC_BASE_URL"]}
@@ -281,20 +289,6 @@ async def test_sigterm_under_load_fails_no_caller_and_loses_nothing(tmp_path, re
         assert all(one["pending"] for one in consumers)
         left = [name async for name, _ in redis.hscan_iter(keys.deaths(0, group["name"].decode()))]
         assert {b"left:" + one["name"] for one in consumers} <= set(left)
-
-
-async def test_a_second_dev_in_the_same_state_directory_is_refused(tmp_path):
-    """Two servers would corrupt one append-only file: the second process ends with status 2."""
-    first = launch_dev(tmp_path, "--no-demo")
-    try:
-        await until((tmp_path / "dev.env").exists, timeout=60)
-        second = launch_dev(tmp_path, "--no-demo")
-        output, _ = second.communicate(timeout=scaled(60))
-        assert second.returncode == 2
-        assert "--state-dir: another dev is running" in output
-    finally:
-        first.send_signal(signal.SIGINT)
-        first.communicate(timeout=scaled(60))
 
 
 async def test_a_kill_of_dev_leaves_no_process(tmp_path):

@@ -39,6 +39,14 @@ def launch_dev(
     )
 
 
+def launch_forking_dev(
+    state: Path, *arguments: str, output: IO[Any] | int = subprocess.PIPE, **changes: str
+) -> subprocess.Popen[str]:
+    """Start `dev` as `launch_dev` does, with processes that are forked instead of starting an interpreter each."""
+    changes |= {FORK_SERVER: find_fork_server()}
+    return launch_dev(state, *arguments, output=output, module="tests.harness.forking_dev", **changes)
+
+
 @contextmanager
 def running_dev(state: Path, *arguments: str, **changes: str) -> Iterator[dict[str, str]]:
     """Run `dev --no-demo` with forked processes while the block runs; it must end with status 0.
@@ -47,15 +55,7 @@ def running_dev(state: Path, *arguments: str, **changes: str) -> Iterator[dict[s
     """
     before = written_at(state)  # of a run before in the same folder
     with (state / "out").open("w") as output:
-        process = launch_dev(
-            state,
-            "--no-demo",
-            *arguments,
-            output=output,
-            module="tests.harness.forking_dev",
-            **{FORK_SERVER: find_fork_server()},
-            **changes,
-        )
+        process = launch_forking_dev(state, "--no-demo", *arguments, output=output, **changes)
     try:
         asyncio.run(until(lambda: written_at(state) not in {0, before} or process.poll() is not None, timeout=60))
         assert process.poll() is None, (state / "out").read_text()
