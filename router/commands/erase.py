@@ -25,7 +25,7 @@ EVERY: Final = 2.0
 
 
 async def run_erase(arguments: argparse.Namespace) -> int:
-    """Erase a customer, or show what would be erased; returns the exit status."""
+    """Erase a customer, or show what would be erased; returns the exit status: 2 if --yes is missing."""
     is_dry_run = arguments.dry_run or not arguments.yes
     told_at = time.monotonic()
 
@@ -46,6 +46,8 @@ async def run_erase(arguments: argparse.Namespace) -> int:
         show_json(report.to_json())
     else:
         show(*_as_lines(report, is_asking=not (arguments.dry_run or arguments.yes)))
+    if report.found and is_dry_run and not arguments.dry_run:
+        return 2
     return 0 if report.is_done else 1
 
 

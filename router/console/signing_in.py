@@ -31,16 +31,17 @@ async def sign_in(request: ConsoleRequest) -> Answer:
     name, password = form["name"], form["password"]
     ports, address = request.ports, address_of(request.raw, request.ports.settings)
     following = local_path(form.get("next", ""))
+    user = ports.users.read().users.get(name)
+    known = user.name if user else ""  # somebody may have typed the password here
     wait = await ports.sign_ins.attempt(address, name)
     if wait:
         request.leave_no_note()
         seconds = -(-wait // 1000)
-        log("console.sign_in", level="warning", result="too many attempts", user=name[:64], address=address)
+        log("console.sign_in", level="warning", result="too many attempts", user=known, address=address)
         message = f"There were too many attempts. Try again in {seconds} s."
         return View({"next": following, "message": message, "name": name}, status=429)
-    user = ports.users.read().users.get(name)
     if not await is_right(password, user.password if user else None) or user is None:
-        log("console.sign_in", level="warning", result="wrong", user=name[:64], address=address)
+        log("console.sign_in", level="warning", result="wrong", user=known, address=address)
         return View({"next": following, "message": _WRONG, "name": name}, status=403)
     await ports.sign_ins.succeeded(address, name)
     return await _begin(request, user, following)

@@ -72,7 +72,14 @@ def make_environment(options: DevOptions) -> dict[str, str]:
         "ROUTER_CONSOLE_TOKEN": old.get("ROUTER_CONSOLE_TOKEN") or secrets.token_urlsafe(32),
         "ROUTER_CONSOLE_USERS": str(options.state_dir.absolute() / "console-users.toml"),
         **_mail_key(options.state_dir / "mail-key.pem"),
+        **_seal_keys(),
     }
+
+
+def _seal_keys() -> dict[str, str]:
+    """Return the keys that seal what customers write, if this `dev` has any: commands beside it need them too."""
+    keys = own_environment().get("ROUTER_SEAL_KEYS")
+    return {"ROUTER_SEAL_KEYS": keys} if keys else {}
 
 
 def _mail_key(path: Path) -> dict[str, str]:
@@ -123,5 +130,7 @@ def write_dev_env(path: Path, environment: dict[str, str]) -> None:
     text = "".join(f"{name}={value}\n" for name, value in environment.items())
     draft = path.with_suffix(".tmp")
     draft.touch(mode=0o600)
-    draft.write_text("# written by `python -m router dev`; the secrets open nothing but its sandbox\n" + text)
+    draft.write_text(
+        "# written by `python -m router dev`; its secrets open only its sandbox and data\n" + text
+    )
     draft.replace(path)

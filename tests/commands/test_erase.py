@@ -25,8 +25,9 @@ async def run(*arguments):
 async def test_without_yes_nothing_is_erased(deployment, capsys):
     """The table and the last line say so; nothing of a number is shown unmasked."""
     await deployment.redis.xadd(deployment.inbound, deployment.webhook())
-    for arguments, last in (((), "give --yes"), (("--dry-run",), "a dry run"), (("--yes", "--dry-run"), "a dry run")):
-        assert await run(CUSTOMER, *arguments) == 0
+    cases = (((), 2, "give --yes"), (("--dry-run",), 0, "a dry run"), (("--yes", "--dry-run"), 0, "a dry run"))
+    for arguments, status, last in cases:
+        assert await run(CUSTOMER, *arguments) == status
         head, row, *_, end = capsys.readouterr().out.splitlines()
         assert (head.split(), row.split()) == (["where", "found"], ["inbound", "1"])
         assert last in end

@@ -85,7 +85,7 @@ def long_pauses(monkeypatch):
     monkeypatch.setattr(sign_ins, "FIRST_PAUSE", 600_000)
 
 
-async def test_guessing_a_users_password_is_slowed_down(visitors, long_pauses):
+async def test_guessing_a_users_password_is_slowed_down(visitors, long_pauses, lines):
     """After the free attempts even the right password has to wait, for a while that is said; others are not held up."""
     visitor = await visitors()
     for _ in range(FREE_BY_USER):
@@ -94,15 +94,17 @@ async def test_guessing_a_users_password_is_slowed_down(visitors, long_pauses):
     status, _, text = await visitor.request("POST", "/sign-in", data={"name": OPERATOR, "password": PASSWORD})
     assert status == 429
     assert re.search(r"Try again in \d+ s\.", text)
+    assert {line["user"] for line in lines("console.sign_in")} == {OPERATOR}
     assert await visitor.sign_in(PEOPLE[Role.VIEWER]) == 303
 
 
-async def test_guessing_from_an_address_is_slowed_down(visitors, long_pauses):
-    """One password tried on many users counts for the address."""
+async def test_guessing_from_an_address_is_slowed_down(visitors, long_pauses, lines):
+    """One password tried on many users counts for the address; a name of nobody, perhaps a password, is not logged."""
     visitor = await visitors()
     for number in range(FREE_BY_ADDRESS + 1):
         assert await visitor.sign_in(f"user {number}", "wrong") == 403
     assert await visitor.sign_in("another", "wrong") == 429
+    assert [line["user"] for line in lines("console.sign_in")] == [""] * (FREE_BY_ADDRESS + 2)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The console of `dev`: its users, its token, and its sign-in link."""
 
 import asyncio
+import base64
 import re
 
 import aiohttp
@@ -31,8 +32,10 @@ def test_users_are_an_operator_and_everybody_of_the_roster(tmp_path):
 
 @pytest.mark.processes
 def test_the_printed_link_signs_in_once_and_the_token_calls(tmp_path):
-    """Whoever opens the link is the operator; a second use is refused; programs use the token of dev.env."""
-    with running_dev(tmp_path) as environment:
+    """Whoever opens the link is the operator; a second use is refused; programs use the token and keys of dev.env."""
+    key = base64.b64encode(bytes(32)).decode()
+    with running_dev(tmp_path, ROUTER_SEAL_KEYS=key) as environment:
+        assert environment["ROUTER_SEAL_KEYS"] == key
         url, token = environment["ROUTER_CONSOLE_URL"], environment["ROUTER_CONSOLE_TOKEN"]
         assert read_dotenv(tmp_path / "dev.env")["ROUTER_CONSOLE_TOKEN"] == token
         link = re.search(rf"{url}/sign-in/link\?token=([0-9a-f]+)", (tmp_path / "out").read_text())
