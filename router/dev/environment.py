@@ -130,7 +130,5 @@ def write_dev_env(path: Path, environment: dict[str, str]) -> None:
     text = "".join(f"{name}={value}\n" for name, value in environment.items())
     draft = path.with_suffix(".tmp")
     draft.touch(mode=0o600)
-    draft.write_text(
-        "# written by `python -m router dev`; its secrets open only its sandbox and data\n" + text
-    )
+    draft.write_text("# written by `python -m router dev`; its secrets open only its sandbox and data\n" + text)
     draft.replace(path)
