@@ -131,7 +131,7 @@ def report_team(team: Team, agents: list[DeskAgent], needs: list[DeskNeed], now:
 
 def _report(team: Team, agent: DeskAgent, now: int) -> AgentReport:
     state = agent.state
-    presence, until = _presence(state, now // 1000)
+    presence, until = presence_of(state, now // 1000)
     return AgentReport(
         state.identity,
         agent.name,
@@ -146,7 +146,7 @@ def _report(team: Team, agent: DeskAgent, now: int) -> AgentReport:
     )
 
 
-def _presence(state: AgentState, now: int) -> tuple[Presence, int | None]:
+def presence_of(state: AgentState, now: int) -> tuple[Presence, int | None]:
     """Return whether a person can be asked at `now` (ms), and until when that holds."""
     if state.present_until <= now:
         return Presence.OFFLINE, None

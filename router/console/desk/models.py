@@ -153,10 +153,11 @@ class HolderAnswer(BaseModel):
 
 
 class PersonAnswer(BaseModel):
-    """A person to whom a conversation can be passed on."""
+    """A person to whom a conversation can be passed on; `availability` tells whether they can be asked now."""
 
     identity: str
     name: str
+    availability: Literal["available", "busy", "away", "wrap-up", "assigned-only", "offline"]
 
 
 class OpenConversationAnswer(DeskConversation):

@@ -102,12 +102,11 @@ async def read_conversation(
     """Return the data of a conversation's page; `draft` is what was written into its forms and not sent."""
     team = request.ports.desk.team
     shown = await _read_transcript(request, opened, is_whole="all" in request.query)
-    others = [one for one in team.members.values() if one.identity != request.user]
     return shown | {
         "notice": notice,
         "draft": {"text": "", "note": ""} | (draft or {}),
         "form": form_id or make_form_id(),
-        "people": [{"identity": one.identity, "name": one.name} for one in others],
+        "people": await request.ports.desk.reader.read_others(request.user),
         "queues": sorted({"default", *team.queues}),
         "skills": sorted({skill for one in team.members.values() for skill in one.skills}),
     }

@@ -26,6 +26,7 @@ from router.core.ledger.transcript import (
 from router.core.routing.wishes import channel_of, own_agent
 from router.core.timestamps import to_text
 from router.operations.decisions import find_ledger, read_journal
+from router.operations.team import Presence, presence_of
 from router.streams.store.desk import Desk
 from router.streams.store.ledgers import Store
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from router.core.routing.team import Team
     from router.settings.model import Settings
     from router.streams.client.connection import Redis
+    from router.streams.store.desk import DeskAgent
     from router.streams.store.person_marks import PersonMarks
 
 #: Lines of a transcript that are shown at first: the newest.
@@ -126,6 +128,14 @@ class DeskReader:
             "offers": sorted(offers, key=lambda one: str(one["expires_at"])),
             "conversations": conversations,
         }
+
+    async def read_others(self, identity: str) -> list[dict[str, Any]]:
+        """Return everybody else in the roster, those first who can be asked now."""
+        others = [one for one in self._team.members.values() if one.identity != identity]
+        known, now = await self._desk.find_all([one.identity for one in others]), self._clock() // _SECOND
+        found = [(one, _availability(known.get(one.identity), now)) for one in others]
+        found.sort(key=lambda pair: pair[1] != Presence.AVAILABLE)
+        return [{"identity": one.identity, "name": one.name, "availability": word} for one, word in found]
 
     def _show(self, name: Conversation, holding: Holding, *, is_unmasked: bool) -> dict[str, Any]:
         addresses = (holding.customer or {}).get("addresses") or [{}]
@@ -228,3 +238,12 @@ def _show_offer(holding: Holding, now: int) -> dict[str, Any]:
         "note": request.note,
         "asked_by": request.asked_by,
     }
+
+
+def _availability(agent: DeskAgent | None, now: int) -> str:
+    """Return whether a person can be asked at `now` (ms): their presence, or that they have all that they can take."""
+    if agent is None:
+        return Presence.OFFLINE
+    presence, _ = presence_of(agent.state, now)
+    is_full = presence == Presence.AVAILABLE and agent.state.load >= agent.state.capacity
+    return "busy" if is_full else presence

@@ -156,8 +156,15 @@ class Desk:
 
     async def find(self, identity: str) -> DeskAgent | None:
         """Return one agent, for people; None if the desk does not know them."""
-        text: Any = await self._redis.hget(self._keys.desk("agents"), identity)
-        return _read_card(identity, orjson.loads(text)) if text is not None else None
+        return (await self.find_all([identity])).get(identity)
+
+    async def find_all(self, identities: Sequence[str]) -> dict[str, DeskAgent]:
+        """Return those of these agents whom the desk knows, for people."""
+        if not identities:
+            return {}
+        texts: Any = await self._redis.hmget(self._keys.desk("agents"), identities)
+        rows = zip(identities, texts, strict=True)
+        return {identity: _read_card(identity, orjson.loads(text)) for identity, text in rows if text is not None}
 
     async def _run(self, operation: str, *args: Any) -> Any:
         keys = [self._keys.desk(), self._keys.fence(0)]

@@ -47,6 +47,11 @@ async def test_two_people_and_an_ai_agent_hand_a_conversation_over(office, colle
         status, _, text = await second.act(conversation, "reply", text="I look into it.\r\nOne moment.")
         assert status == 303, text
         assert "I look into it.\nOne moment." in await office.sandbox.texts(conversation)
+        others = (await second.conversation(conversation))["people"]
+        assert [(one["identity"], one["availability"]) for one in others] == [
+            (first.identity, "available"),
+            ("kim", "offline"),
+        ]
         status, _, text = await second.act(conversation, "transfer", agent=first.identity, note="knows refunds")
         assert status == 303, text
         passed = await first.offer()
