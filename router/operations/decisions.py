@@ -1,7 +1,7 @@
 """The decisions about who holds a conversation, as its journal has them, and why nobody is asked while a request waits.
 
-A conversation of a configured account is found at once by its id; one of an account that is no longer configured, and a
-participant, by a search through all conversations.
+A conversation of a configured account is found at once by its id, and a participant by its story. A conversation of an
+account that is no longer configured, and a participant without a story, take a search through all conversations.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ from pydantic import ValidationError
 from router.core.ledger.floor import holding_of
 from router.core.ledger.marker import participant_field
 from router.core.routing.journal import read_line
+from router.core.stories import name_of
 from router.operations.open_requests import read_waiting
+from router.process.stories import make_story_index
+from router.streams.client.connection import load_script
 from router.streams.client.scanning import scan_keys
 from router.streams.store.ledgers import Store
+from router.streams.store.story_index import StoryReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +83,11 @@ async def read_decisions(
     roster.toml or routing.toml has mistakes.
     """
     store = Store(redis, settings.keys, marker_ttl=settings.marker_ttl, sealer=settings.sealer)
-    ledger = await find_ledger(redis, store, settings, name) or await _search(redis, store, settings, name, on_page)
+    ledger = (
+        await find_ledger(redis, store, settings, name)
+        or await _search_stories(redis, store, settings, name)
+        or await _search(redis, store, settings, name, on_page)
+    )
     if ledger is None:
         return None
     journal, unreadable = await read_journal(redis, settings, ledger)
@@ -108,6 +116,19 @@ async def find_ledger(redis: Redis, store: Store, settings: Settings, name: str)
         if await redis.exists(settings.keys.conversation(account.sid, name)):
             return await store.read_whole(account.sid, name)
     return None
+
+
+async def _search_stories(redis: Redis, store: Store, settings: Settings, participant: str) -> Ledger | None:
+    """Return the newest ledger that a participant is in among the conversations whose stories lead from it."""
+    if not settings.story_ttl:
+        return None
+    now: int = await load_script("time").run(redis, [settings.keys.inbound(0)], [])
+    reader = StoryReader(redis, make_story_index(settings, redis), life=settings.story_ttl)
+    found = await reader.find(now=now, pointers=[name_of(participant)])
+    names = {(one.account, one.conversation) for one in found if one.conversation}
+    ledgers = [await store.read_whole(*name) for name in sorted(names)]
+    candidates = [ledger for ledger in ledgers if participant_field(participant) in ledger.fields]
+    return max(candidates, key=lambda ledger: ledger.revision, default=None)
 
 
 async def _search(

@@ -146,11 +146,15 @@ def _refused(status: Status) -> Iterator[Problem]:
 
 
 def _deaths(status: Status) -> Iterator[Problem]:
-    for one in status.processes:
-        if not status.refusals and not one.is_alive and status.at - one.seen_at < RECENT:
-            text = f"the process {one.name} died {_age(status, one.seen_at)} ago without ending in order"
-            action = "its platform restarts it, and others take over its events; its log may say why"
-            yield Problem(Level.DEGRADED, text, action, "a-process-is-not-running")
+    dead = [one for one in status.processes if not one.is_alive and status.at - one.seen_at < RECENT]
+    for kind in sorted({one.kind for one in dead}) if not status.refusals else ():
+        mine = [one for one in dead if one.kind == kind]
+        last = max(mine, key=lambda one: one.seen_at)
+        text = f"the process {last.name} died {_age(status, last.seen_at)} ago without ending in order"
+        if len(mine) > 1:
+            text += f", and so did {_some(len(mine) - 1, f'other {kind}', f'others of the kind {kind}')} lately"
+        action = "its platform restarts it, and others take over its events; its log may say why"
+        yield Problem(Level.DEGRADED, text, action, "a-process-is-not-running")
 
 
 def _customers(status: Status) -> Iterator[Problem]:

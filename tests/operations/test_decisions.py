@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from router.core.keys import Keys
+from router.core.stories import StageName
 from router.operations.decisions import read_decisions
+from router.process.stories import make_stories
 from router.settings.load import load
+from router.streams.store.stories import StoryAbout
 from tests.core.builders import CONVERSATION
 from tests.support.accounts import ACCOUNT, TOKEN
 from tests.worker.floor_place import Place, ask
@@ -44,6 +47,19 @@ async def test_a_participant_is_searched_for(place, redis, settings):
     found = await read_decisions(redis, settings, "p1", on_page=pages.append)
     assert found.ledger.conversation_id == CONVERSATION
     assert pages[0] == 1
+
+
+async def test_a_participant_is_found_by_its_story(place, redis, settings):
+    """However many conversations there are; one of another conversation leads to nothing."""
+    pages, now = [], await redis.time()
+    writer = make_stories(settings, redis, process="worker", clock=lambda: now[0] * 1_000_000)
+    for participant in ("p1", "p2"):
+        about = StoryAbout("ev_1", ACCOUNT, "", CONVERSATION, participant)
+        writer.tell(0, about, StageName.WAITING, "for something")
+    await writer.close()
+    found = await read_decisions(redis, settings, "p1", on_page=pages.append)
+    assert (found.ledger.conversation_id, pages) == (CONVERSATION, [])
+    assert await read_decisions(redis, settings, "p2", on_page=pages.append) is None
 
 
 async def test_nothing_is_known_of_a_name_that_nothing_has(place, redis, settings):

@@ -115,6 +115,17 @@ CASES = {
         Level.DEGRADED,
         "the process worker/host died 30 s ago",
     ),
+    "many deaths": (
+        replace(
+            WELL,
+            processes=(
+                *WELL.processes,
+                *(process("worker", is_alive=False, seen_at=NOW - age * 10_000_000) for age in (5, 3, 4)),
+            ),
+        ),
+        Level.DEGRADED,
+        "the process worker/host died 30 s ago without ending in order, and so did 2 others of the kind worker lately",
+    ),
 }
 
 
