@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from tests.benchmarks.beside import make_build
 from tests.benchmarks.customers import CUSTOMERS
 from tests.benchmarks.frame import BenchmarkError, Measurement, Scale, measure
 from tests.benchmarks.handoffs import HANDOFFS
@@ -64,6 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
     names = [one.name for one in MEASUREMENTS]
     parser.add_argument("--only", choices=names, action="append", metavar="NAME", help="measure only this; may repeat")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write all samples and figures there")
+    parser.add_argument("--beside", metavar="COMMIT", help="measure this commit of the project in the same turns")
     parser.add_argument("--quick", action="store_true", help="two minutes in all; the figures are rough")
     return parser
 
@@ -91,15 +93,18 @@ def scale_of(arguments: argparse.Namespace) -> Scale:
 async def run(arguments: argparse.Namespace) -> None:
     """Run the chosen measurements and print them."""
     cancel_on_signals()
-    pin(os.getpid(), GENERATOR)
-    scale, begun = scale_of(arguments), time.monotonic()
-    results: dict[str, Any] = {"machine": machine(), "rounds": scale.rounds, "seconds": scale.seconds}
-    results |= {"cores": shared_cores(), "measurements": {}}
-    reports: dict[str, Report] = {}
+    begun = time.monotonic()
 
     def say(text: str) -> None:
         sys.stderr.write(f"{time.monotonic() - begun:6.1f} s  {text}\n")
 
+    scale = scale_of(arguments)
+    if arguments.beside:
+        scale = replace(scale, beside=make_build(arguments.beside, say))
+    pin(os.getpid(), GENERATOR)
+    results: dict[str, Any] = {"machine": machine(), "rounds": scale.rounds, "seconds": scale.seconds}
+    results |= {"cores": shared_cores(), "measurements": {}}
+    reports: dict[str, Report] = {}
     sys.stdout.write(f"{results['machine']}; {scale.rounds} rounds of {scale.seconds:g} s: median (min .. max)\n")
     for measurement in MEASUREMENTS:
         if arguments.only and measurement.name not in arguments.only:

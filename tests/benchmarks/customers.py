@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import aiohttp
 import orjson
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from router.streams.client.connection import Redis
+    from tests.benchmarks.beside import Build
     from tests.benchmarks.processes import Child
 
 #: New customers for each second of a turn, more than a worker can process: a turn begins and ends with the latency of a
@@ -42,12 +43,14 @@ class Case:
     latency: float = 0.0
     has_all: bool = False
     calls: int = 1
+    is_beside: bool = False
 
 
 CASES: Final = {
     "instant": Case("API answers at once"),
     "late": Case("API answers after 100 ms", latency=0.1),
     "found": Case("at once, conversation exists: 409", has_all=True, calls=2),
+    "before": Case("API answers at once, the other build", is_beside=True),
 }
 
 
@@ -109,27 +112,39 @@ class NewCustomers:
 async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
     """Start Redis, and a worker with its API for each case."""
     async with running_processes() as (server, redis, processes), aiohttp.ClientSession() as session:
-        all_new_customers = [
-            await _open(name, case, redis, server.url, processes, session) for name, case in CASES.items()
-        ]
+        cases = {name: case for name, case in CASES.items() if scale.beside or not case.is_beside}
+        place = _Place(redis, server.url, processes, session, scale.beside)
+        all_new_customers = [await _open(name, case, place) for name, case in cases.items()]
         for new_customers in all_new_customers:  # only now, so that all of them start at once
             await processes.until("the workers read", new_customers.is_reading)
         yield [
             _contender(name, case, new_customers)
-            for (name, case), new_customers in zip(CASES.items(), all_new_customers, strict=True)
+            for (name, case), new_customers in zip(cases.items(), all_new_customers, strict=True)
         ]
 
 
-async def _open(
-    name: str, case: Case, redis: Redis, redis_url: str, processes: Processes, session: aiohttp.ClientSession
-) -> NewCustomers:
+class _Place(NamedTuple):
+    """What all cases share."""
+
+    redis: Redis
+    redis_url: str
+    processes: Processes
+    session: aiohttp.ClientSession
+    build: Build | None
+
+
+async def _open(name: str, case: Case, place: _Place) -> NewCustomers:
     keys = Keys(name.replace("_", "-"))
-    stream = Stream.inbound(redis, keys)
+    stream = Stream.inbound(place.redis, keys)
     await stream.create()
-    api = await start_api(processes, f"api-{name}", case.latency, has_all=case.has_all)
-    environment = settings_of(redis_url, api, keys.namespace)
-    worker = await processes.start(f"worker-{name}", "-m", "router", "work", environment=environment)
-    return NewCustomers(stream, keys, worker, api, session)
+    api = await start_api(place.processes, f"api-{name}", case.latency, has_all=case.has_all)
+    environment = settings_of(place.redis_url, api, keys.namespace)
+    worker = await place.processes.start(
+        *(f"worker-{name}", "-m", "router", "work"),
+        environment=environment,
+        build=place.build if case.is_beside else None,
+    )
+    return NewCustomers(stream, keys, worker, api, place.session)
 
 
 async def start_api(
@@ -165,6 +180,7 @@ CUSTOMERS: Final = Measurement(
         Figure("calls_created", "API calls, conversation created", "calls", "instant", at_most=1),
         Figure("calls_found", "API calls, found after 409", "calls", "found", at_most=2),
         Figure("cpu", "CPU us per new customer", "cpu_us", "instant"),
+        Figure("cpu_over_before", "CPU, ours / the other build", "cpu_us", "instant", "before", at_most=0.65),
     ),
     opened=opened,
 )

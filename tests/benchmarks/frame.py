@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from tests.benchmarks.beside import Build
+
 #: The values of one turn by metric; a metric that this machine cannot measure is left out.
 Sample = dict[str, float]
 
@@ -26,11 +28,15 @@ class BenchmarkError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The length of a run: `rounds` of turns of about `seconds` each, with so many `customers`."""
+    """The length of a run: `rounds` of turns of about `seconds` each, with so many `customers`.
+
+    `beside` is another build, which takes part wherever its processes can do the same.
+    """
 
     rounds: int = 5
     seconds: float = 3.0
     customers: int = 500
+    beside: Build | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +130,14 @@ class Report:
         values = [sample[metric] for sample in self.samples[contender] if metric in sample]
         return Spread.of(values) if values else None
 
+    def has(self, figure: Figure) -> bool:
+        """Return whether the contenders of a figure took part."""
+        return {figure.of, figure.over} - {None} <= self.samples.keys()
+
     def figure(self, figure: Figure) -> Spread | None:
-        """Return a figure over all rounds: divided within each round, then the median."""
+        """Return a figure over all rounds: divided within each round, then the median; None if it was not measured."""
+        if not self.has(figure):
+            return None
         values = [sample.get(figure.metric) for sample in self.samples[figure.of]]
         if figure.over is None:
             known = [value for value in values if value is not None]

@@ -10,13 +10,14 @@ import asyncio
 import secrets
 import time
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from router.core.keys import Keys
 from tests.benchmarks import webhooks
+from tests.benchmarks.beside import NAMESPACE
 from tests.benchmarks.customers import start_api
 from tests.benchmarks.filled_stream import Stream
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
@@ -109,10 +110,17 @@ async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
         await announce(inbound, Keys(), [pair.worker], senders)
         clock = LatencyBench(children["send"], children["read"], children["load"], pair, senders)
         half = await clock.throughput(max(200, int(PACE * scale.seconds))) / 2
-        yield [
+        contenders = [
             _contender("light", f"{LIGHT:g} events/s", clock, LIGHT),
             _contender("half", "half load", clock, half),
         ]
+        if scale.beside is not None:
+            keys = Keys(NAMESPACE)
+            inbound = Stream.inbound(redis, keys)
+            pair = await start_ours(processes, inbound, server.url, api, keys=keys, build=scale.beside)
+            await announce(inbound, keys, [pair.worker], senders)
+            contenders.append(_contender("before", "half load, the other build", replace(clock, pair=pair), half))
+        yield contenders
 
 
 def _contender(name: str, label: str, clock: LatencyBench, rate: float) -> Contender:
@@ -141,6 +149,7 @@ LATENCY: Final = Measurement(
         Figure("p99", "p99 in ms at 200 events/s", "p99_ms", "light", at_most=25),
         Figure("half_p50", "p50 in ms at half load", "p50_ms", "half"),
         Figure("half_p99", "p99 in ms at half load", "p99_ms", "half"),
+        Figure("p99_over_before", "p99 at half load, ours / the other build", "p99_ms", "half", "before", at_most=1),
     ),
     opened=opened,
 )

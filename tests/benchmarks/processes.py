@@ -25,6 +25,8 @@ from tests.support.waiting import scaled, until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
+    from tests.benchmarks.beside import Build
+
 #: Seconds, scaled, within which a process must be up, and may take to end.
 PATIENCE: Final = 60.0
 GRACE: Final = 10.0
@@ -149,10 +151,15 @@ class Processes:
         environment: Mapping[str, str] | None = None,
         place: int | None = MEASURED,
         has_pipes: bool = False,
+        build: Build | None = None,
     ) -> Child:
-        """Start this Python with `arguments`; without a `place` it runs on whatever core is free."""
-        output = self.directory / f"{name}.log"
-        handle = await spawn(output, *arguments, environment=environment or {}, has_pipes=has_pipes)
+        """Start this Python, or that of another build, with `arguments`; without a `place` it runs on any free core."""
+        output, values = self.directory / f"{name}.log", environment or {}
+        if build is None:
+            handle = await spawn(output, *arguments, environment=values, has_pipes=has_pipes)
+        else:
+            values = {**values, "ROUTER_CONFIG_DIR": str(build.config)}
+            handle = await spawn(output, *arguments, environment=values, python=build.python, folder=build.folder)
         child = Child(name, handle)
         self._children.append(child)
         pin(child.pid, place)

@@ -11,6 +11,7 @@ import orjson
 from router.core.keys import Keys
 from router.streams.client.embedded import free_port
 from tests.benchmarks import webhooks
+from tests.benchmarks.beside import NAMESPACE
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
 from tests.benchmarks.processes import GENERATOR, cpu_seconds, running_processes, settings_of
 
@@ -23,10 +24,14 @@ if TYPE_CHECKING:
 CONNECTIONS: Final = 64
 #: Webhooks signed in advance for each second of a turn, more than the bare handler can answer; a turn ends with them.
 PREPARED: Final = 45_000
+RECEIVE: Final = ("router", "receive", "--host", "127.0.0.1")
+#: Namespaces of our receivers' keys.
+NAMESPACES: Final = {"ours": Keys().namespace, "before": NAMESPACE}
 LABELS: Final = {
     "bare": "bare aiohttp handler (limit)",
     "ours": "receiver, one process",
     "straightforward": "post() + SDK + SET NX + XADD",
+    "before": "receiver, the other build",
 }
 
 
@@ -79,25 +84,30 @@ class ReceiverBench:
         return sample | {"stored": float(await self._stored())}
 
     async def _stored(self) -> int:
-        return await self._redis.xlen(Keys().inbound(0)) + await self._redis.xlen("straightforward")
+        streams = (Keys().inbound(0), Keys(NAMESPACE).inbound(0), "straightforward")
+        return sum([await self._redis.xlen(stream) for stream in streams])
 
 
 @asynccontextmanager
 async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
-    """Start the three servers, the generator and Redis."""
+    """Start the servers, the generator and Redis."""
     async with running_processes() as (server, redis, processes):
         commands = {
             "bare": ("tests.benchmarks.baselines", "bare"),
-            "ours": ("router", "receive", "--host", "127.0.0.1"),
+            "ours": RECEIVE,
             "straightforward": ("tests.benchmarks.baselines", "straightforward", "--redis", server.url),
         }
+        if scale.beside is not None:
+            commands["before"] = RECEIVE
         load = await processes.start("load", "-m", "tests.benchmarks.load", place=GENERATOR, has_pipes=True)
         field = ReceiverBench(load, redis, server.pid, scale)
         contenders = []
         for name, command in commands.items():
             port = free_port()
-            values = settings_of(server.url) if name == "ours" else None
-            child = await processes.start(name, "-m", *command, "--port", str(port), environment=values)
+            values = settings_of(server.url, namespace=NAMESPACES[name]) if name in NAMESPACES else None
+            build = scale.beside if name == "before" else None
+            arguments = ("-m", *command, "--port", str(port))
+            child = await processes.start(name, *arguments, environment=values, build=build)
             await processes.until_listening(child, port)
             contenders.append(field.contender(name, LABELS[name], child, port))
         yield [checked(one) for one in contenders]
@@ -143,6 +153,7 @@ RECEIVER: Final = Measurement(
         ),
         Figure("p99_over_bare", "p99, ours / bare", "p99_ms", "ours", "bare", at_most=2.0),
         Figure("cpu_over_bare", "CPU per request, ours / bare", "cpu_us", "ours", "bare"),
+        Figure("cpu_over_before", "CPU per request, ours / the other build", "cpu_us", "ours", "before", at_most=0.72),
         Figure(
             "cpu_over_straightforward", "CPU per request, straightforward / ours", "cpu_us", "straightforward", "ours"
         ),

@@ -31,7 +31,10 @@ def render(report: Report) -> str:
     columns, figures = report.measurement.columns, report.measurement.figures
     heads = [["", *(column.heading for column in columns)]]
     rows = [[report.labels[name], *(_cell(report, name, column) for column in columns)] for name in report.samples]
-    below = [["", "median", "min .. max", "target", ""], *(_figure_row(report, figure) for figure in figures)]
+    below = [
+        ["", "median", "min .. max", "target", ""],
+        *(_figure_row(report, figure) for figure in figures if report.has(figure)),
+    ]
     return "\n".join([f"\n{report.measurement.title}", *table(heads + rows), "", *table(below)])
 
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -20,6 +21,7 @@ from router.core.signing.form import parse_form
 from router.core.signing.twilio import Verifier, base_urls
 from tests.benchmarks import load, webhooks
 from tests.benchmarks.__main__ import MEASUREMENTS, make_parser, scale_of
+from tests.benchmarks.beside import Build, make_build
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Report, Scale, measure
 from tests.benchmarks.processes import (
     MEASURED,
@@ -31,7 +33,7 @@ from tests.benchmarks.processes import (
 from tests.benchmarks.report import render
 from tests.benchmarks.targets import NOT_MEASURED, TARGETS, render_targets, rows
 from tests.support.accounts import TOKEN
-from tests.support.source import ROOT
+from tests.support.source import ROOT, SHIPPED
 from tests.support.waiting import deadline, scaled, until
 
 TINY = Scale(rounds=1, seconds=0.1, customers=20)
@@ -141,6 +143,21 @@ _SPIN = "import time\nwhile time.process_time() < 0.4: pass\nprint('spun', flush
 _PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_SPIN!r}])"
 
 
+async def test_without_another_build_nothing_is_said_of_one():
+    """A figure whose contender did not take part is left out of the table, and has no value."""
+    measurement, _ = measurement_of({"ours": [30.0], "limit": [100.0]})
+    beside = Figure("beside", "ours / the other build", "speed", "ours", "before", at_most=1)
+    report = await measure(replace(measurement, figures=(beside,)), Scale(rounds=1), lambda _: None)
+    assert "the other build" not in render(report)
+    assert report.as_json()["figures"]["beside"] == {"label": "ours / the other build"}
+
+
+def test_a_commit_that_is_not_there_is_named():
+    """The error says which option is wrong."""
+    with pytest.raises(BenchmarkError, match="--beside: no commit 0000000"):
+        make_build("0000000", lambda _: None)
+
+
 @pytest.mark.processes
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the children in /proc")
 async def test_the_cpu_time_of_a_process_is_that_of_its_children_too(tmp_path):
@@ -240,12 +257,21 @@ async def test_a_target_is_judged_by_the_median(seconds, verdict):
     assert worker["note"] == NOT_MEASURED
 
 
+@pytest.fixture
+def this_build(tmp_path):
+    """This commit as if it were another one."""
+    for name in ("router", "handlers"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "config").symlink_to(SHIPPED)
+    return Build("this", tmp_path, sys.executable)
+
+
 @pytest.mark.processes
 @pytest.mark.real
 @pytest.mark.parametrize("measurement", MEASUREMENTS, ids=lambda one: one.name)
-async def test_every_measurement_runs(measurement):
+async def test_every_measurement_runs(measurement, this_build):
     """At its smallest, all contenders have all metrics of the table, and all figures exist."""
-    report = await measure(measurement, TINY, lambda _: None)
+    report = await measure(measurement, replace(TINY, beside=this_build), lambda _: None)
     result = orjson.loads(orjson.dumps(report.as_json()))
     assert set(result["contenders"]) == set(report.labels)
     for contender in result["contenders"].values():

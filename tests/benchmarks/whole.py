@@ -21,6 +21,7 @@ from router.core.entries import CommunicationData, JoinedData
 from router.core.keys import Keys, Target
 from router.streams.client.embedded import free_port
 from tests.benchmarks import webhooks
+from tests.benchmarks.beside import NAMESPACE
 from tests.benchmarks.customers import start_api
 from tests.benchmarks.filled_stream import Stream
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
@@ -33,10 +34,13 @@ from tests.harness.deployment import count_unfinished
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from tests.benchmarks.beside import Build
     from tests.benchmarks.processes import Child
 
 #: Seconds of a response of the API, webhooks of a customer, webhooks for each second of a turn (20,000 of 4,000).
 LATENCY: Final = 0.005
+#: The keys of this build.
+OWN: Final = Keys()
 EACH: Final = 5
 PACE: Final = 20_000 / 3
 #: Seconds between two checks of the acknowledged entries: few, because they use the same cores.
@@ -154,14 +158,18 @@ async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
     """Start both pairs, their APIs, the generator and Redis."""
     async with running_processes(SHARED) as (server, redis, processes):
         load = await processes.start("load", "-m", "tests.benchmarks.load", place=SHARED, has_pipes=True)
-        keys = Keys()
         baseline = Stream(redis, "straightforward", "baseline")
         apis = [await start_api(processes, f"api-{name}", LATENCY, place=SHARED) for name in ("ours", "pair")]
         pairs = {
-            "ours": await start_ours(processes, Stream.inbound(redis, keys), server.url, apis[0]),
+            "ours": await start_ours(processes, Stream.inbound(redis, Keys()), server.url, apis[0]),
             "pair": await _start_pair(processes, baseline, server.url, apis[1]),
         }
         bench = WholeBench(load, server.pid)
+        if scale.beside is not None:
+            api, keys = await start_api(processes, "api-before", LATENCY, place=SHARED), Keys(NAMESPACE)
+            pairs["before"] = await start_ours(
+                processes, Stream.inbound(redis, keys), server.url, api, keys=keys, build=scale.beside
+            )
         yield [_contender(name, pair, bench) for name, pair in pairs.items()]
 
 
@@ -172,27 +180,40 @@ def _contender(name: str, pair: Pair, bench: WholeBench) -> Contender:
     return Contender(name, pair.label, take_turn)
 
 
-async def start_ours(processes: Processes, inbound: Stream, redis_url: str, api: str) -> Pair:
+async def start_ours(
+    processes: Processes,
+    inbound: Stream,
+    redis_url: str,
+    api: str,
+    *,
+    keys: Keys = OWN,
+    build: Build | None = None,
+) -> Pair:
     """Start a receiver and a worker of ours, on the shared cores; returns them once both can work."""
     port = free_port()
     await inbound.create()
     receiver = await processes.start(
-        "receiver",
+        f"{keys.namespace}-receiver",
         *("-m", "router", "receive", "--host", "127.0.0.1", "--port", str(port)),
-        environment=settings_of(redis_url),
+        environment=settings_of(redis_url, namespace=keys.namespace),
         place=SHARED,
+        build=build,
     )
     worker = await processes.start(
-        "worker", "-m", "router", "work", environment=settings_of(redis_url, api), place=SHARED
+        f"{keys.namespace}-worker",
+        *("-m", "router", "work"),
+        environment=settings_of(redis_url, api, keys.namespace),
+        place=SHARED,
+        build=build,
     )
     await processes.until_listening(receiver, port)
     return Pair(
-        label="receiver + worker",
+        label="receiver + worker" + (", the other build" if build is not None else ""),
         receiver=receiver,
         worker=worker,
         port=port,
         inbound=inbound,
-        participants=Keys().participants(0, Target.AI_AGENT),
+        participants=keys.participants(0, Target.AI_AGENT),
         address_of=lambda data: str(data["address"]),
         message_of=lambda data: str(data["communication"]["channel_id"]),
     )
@@ -239,6 +260,8 @@ WHOLE: Final = Measurement(
     ),
     figures=(
         Figure("ours_over_pair", "events/s, ours / hand-written pair", "per_second", "ours", "pair", at_least=1.4),
+        Figure("ours_over_before", "events/s, ours / the other build", "per_second", "ours", "before"),
+        Figure("cpu_over_before", "CPU, ours / the other build", "cpu_seconds", "ours", "before"),
         Figure("cpu", "CPU s per 10,000 events, receiver + worker", "cpu_seconds", "ours", at_most=3.5),
         Figure("cpu_pair", "the same, hand-written pair", "cpu_seconds", "pair"),
         Figure("receiver_mib", "memory of the receiver, MiB", "receiver_mib", "ours", at_most=90),

@@ -16,6 +16,7 @@ from router.core.entries import JoinedData
 from router.core.keys import Keys, Target
 from router.streams.client.embedded import free_port
 from tests.benchmarks import webhooks
+from tests.benchmarks.beside import NAMESPACE
 from tests.benchmarks.filled_stream import Stream
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
 from tests.benchmarks.processes import GENERATOR, cpu_seconds, running_processes, settings_of
@@ -30,14 +31,16 @@ LABELS: Final = {
     "ours": "worker, all cached",
     "silent": "worker, without stories",
     "single": "bare FastStream, one by one",
+    "before": "worker, the other build",
 }
 #: Entries in the stream for each second of a turn: about what each processes in one, except the limit.
-PACE: Final = {"raw": 20_000, "ours": 8_000, "silent": 8_000, "single": 4_000}
+PACE: Final = {"raw": 20_000, "ours": 8_000, "silent": 8_000, "before": 8_000, "single": 4_000}
 MOST: Final = 100_000
 #: The keys and settings of each worker.
 WORKERS: Final[dict[str, tuple[Keys, dict[str, str]]]] = {
     "ours": (Keys(), {}),
     "silent": (Keys("silent"), {"ROUTER_NAMESPACE": "silent", "ROUTER_STORY_TTL": "0"}),
+    "before": (Keys(NAMESPACE), {"ROUTER_NAMESPACE": NAMESPACE}),
 }
 
 
@@ -120,9 +123,13 @@ async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
             )
             contenders.append(bench.contender(baseline, stream, child))
         for name, (keys, settings) in WORKERS.items():
+            build = scale.beside if name == "before" else None
+            if name == "before" and build is None:
+                continue
             inbound = Stream.inbound(redis, keys)
             await inbound.create()
-            worker = await processes.start(name, "-m", "router", "work", environment=environment | settings)
+            values = environment | settings
+            worker = await processes.start(name, "-m", "router", "work", environment=values, build=build)
             await bench.announce(inbound, keys, worker)
             contenders.insert(-1, bench.contender(name, inbound, worker))
         yield contenders
@@ -145,6 +152,7 @@ WORKER: Final = Measurement(
         Figure("cpu_with_stories", "CPU per event, with stories / without", "cpu_us", "ours", "silent", at_most=1.03),
         Figure("cpu_over_single", "CPU per event, bare FastStream / ours", "cpu_us", "single", "ours"),
         Figure("cpu", "CPU us per event, ours", "cpu_us", "ours"),
+        Figure("cpu_over_before", "CPU per event, ours / the other build", "cpu_us", "ours", "before", at_most=0.8),
         Figure("api_calls", "API calls in a turn, ours", "api_calls", "ours", at_most=0),
     ),
     opened=opened,

@@ -114,8 +114,10 @@ async def spawn(
     environment: Mapping[str, str],
     has_pipes: bool = False,
     standard_output: int | None = None,
+    python: str = sys.executable,
+    folder: Path = ROOT,
 ) -> ProcessHandle:
-    """Start this Python with `arguments` and its log in `output`; `has_pipes` for standard input and output.
+    """Start a Python in a folder with `arguments` and its log in `output`; `has_pipes` for standard input and output.
 
     With a `standard_output` (a file descriptor) the log goes there, and only standard error to `output`. A module
     without any of this is forked, where that is possible (tests.harness.fork_server).
@@ -125,16 +127,16 @@ async def spawn(
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     defaults = {"ROUTER_SPOOL_DIR": str(output.parent / "spool"), "ROUTER_CONFIG_DIR": str(SHIPPED)}
     variables = inherited | defaults | environment
-    is_plain = arguments[0] == "-m" and not has_pipes and standard_output is None
+    is_plain = arguments[0] == "-m" and not has_pipes and standard_output is None and folder == ROOT
     pipe = asyncio.subprocess.PIPE if has_pipes else None
     with output.open("ab") as sink:
         if is_plain and can_fork(environment):
             forked = await fork_process(*arguments[1:], environment=variables, output=sink, error=sink)
             return ProcessHandle(forked, output)
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
+            python,
             *arguments,
-            cwd=ROOT,
+            cwd=folder,
             env=variables,
             stdin=pipe or asyncio.subprocess.DEVNULL,
             stdout=pipe or (sink if standard_output is None else standard_output),
