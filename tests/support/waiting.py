@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 ROUNDS: Final = 400_000
 REFERENCE: Final = 0.032
 
+#: Seconds between two questions at most, however long an answer takes.
+LONGEST_PAUSE: Final = 0.5
+
 _measured: list[float] = []
 
 
@@ -80,15 +83,19 @@ async def until(
     *,
     pause: float = 0.01,
 ) -> Any:
-    """Return the first true answer of `predicate` (sync or async); TimeoutError after `timeout` scaled seconds."""
+    """Return the first true answer of `predicate` (sync or async); TimeoutError after `timeout` scaled seconds.
+
+    One that takes long is asked less often, so that waiting leaves the machine to what is waited for.
+    """
     async with deadline(timeout):
         while True:
+            asked = time.perf_counter()
             answer = predicate()
             if inspect.isawaitable(answer):
                 answer = await answer
             if answer:
                 return answer
-            await asyncio.sleep(pause)
+            await asyncio.sleep(max(pause, min(2 * (time.perf_counter() - asked), LONGEST_PAUSE)))
 
 
 async def let_tasks_run() -> None:
