@@ -26,23 +26,18 @@ NAMESPACE: Final = "before"
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A commit: its id, the folder of its files, and the Python that has its packages."""
+    """A commit: the folder of its files, the configuration that it ships, and the Python that has its packages."""
 
-    commit: str
     folder: Path
+    config: Path
     python: str
-
-    @property
-    def config(self) -> Path:
-        """The configuration that it ships."""
-        return self.folder / "config"
 
 
 def make_build(commit: str, say: Callable[[str], None]) -> Build:
     """Return the build of a commit, made if it is not there yet; BenchmarkError says what failed."""
     name = _run("git", "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}", problem=f"no commit {commit}")[:12]
     folder = PLACE / name
-    build = Build(name, folder, str(folder / ".venv" / "bin" / "python"))
+    build = Build(folder, folder / "config", str(folder / ".venv" / "bin" / "python"))
     done = folder / ".venv" / ".done"
     if done.exists():
         return build
