@@ -128,7 +128,7 @@ def test_environment_is_read_in_settings_only():
     readers = {
         module.room
         for module in CODE
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Attribute | ast.Name) and name_of(node) in words
     }
     assert readers == {"router.settings"}
@@ -173,7 +173,7 @@ def test_no_except_is_bare():
     bare = [
         f"{module.path}:{node.lineno}"
         for module in CODE
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.ExceptHandler) and node.type is None
     ]
     assert not bare

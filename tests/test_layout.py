@@ -64,7 +64,7 @@ def is_passed_through(module: Module, name: str, names: frozenset[str]) -> bool:
     """Tell whether a package is imported only for the sake of a module in it."""
     if not BY_NAME[name].path.endswith("__init__.py"):
         return False
-    wanted = {alias for node in ast.walk(module.tree) for alias in aliases_from(node, name)}
+    wanted = {alias for node in module.nodes for alias in aliases_from(node, name)}
     return bool(wanted) and all(f"{name}.{alias}" in names for alias in wanted)
 
 
@@ -160,7 +160,7 @@ def test_only_one_module_prints():
         f"{module.name}:{node.lineno}"
         for module in CODE
         if module.name not in WRITERS
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if prints(node)
     ]
     assert found == []
@@ -280,7 +280,7 @@ def test_event_types_are_told_apart_in_one_table():
     wrong += [
         f"{module.path}:{node.lineno}"
         for module in CODE
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.MatchClass) and name_of(node.cls) in types
     ]
     assert not wrong
@@ -412,7 +412,7 @@ def test_class_names_are_unique():
     """A class name means one thing over router/ and handlers/."""
     places = defaultdict(list)
     for module in CODE:
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(module.path)
     assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}

@@ -51,7 +51,7 @@ CLIENTS = {
 
 def comparisons(module):
     """Yield every `==` and `!=` with a name on one side that secrets have."""
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Compare) and any(isinstance(one, ast.Eq | ast.NotEq) for one in node.ops):
             sides = [node.left, *node.comparators]
             if {name_of(part) for side in sides for part in ast.walk(side) if isinstance(part, ast.expr)} & SECRETS:

@@ -38,7 +38,7 @@ def test_shipped_handlers_import_only_shipped_ones():
         name
         for module in modules("handlers")
         if module.path != "handlers/app.py"
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.ImportFrom) and (name := node.module or "").startswith("handlers.")
         if name not in ours
     }

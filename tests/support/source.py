@@ -30,6 +30,11 @@ class Module:
         """The syntax tree, of which many a run needs none: every process that collects the tests makes modules."""
         return ast.parse(self.text)
 
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """All nodes of the tree: dozens of tests look at them, and walking takes longer than looking."""
+        return tuple(ast.walk(self.tree))
+
     @property
     def room(self) -> str:
         """The part of the project it belongs to: `router.core`, `router.settings`, `handlers`."""
@@ -38,7 +43,7 @@ class Module:
     def imports(self) -> set[str]:
         """Every module that it names in an import, those for type checking only included."""
         found = set()
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 found |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
@@ -47,13 +52,13 @@ class Module:
         return found
 
     def functions(self) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield node
 
     def calls(self, *names: str) -> Iterator[ast.Call]:
         """Calls of a bare name or of an attribute of that name."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Call) and name_of(node.func) in names:
                 yield node
 
