@@ -13,7 +13,6 @@ from router.core.keys import COMMANDER, RESOLVER, Target, progress
 from router.operations.redaction import plain
 from router.operations.streams import read_streams
 from router.process.terminal import complain, show, show_json
-from router.streams.store.inspect import has_consumer
 from router.streams.store.parking import PARTS
 
 if TYPE_CHECKING:
@@ -64,10 +63,9 @@ async def remove_group(name: str, *, is_json: bool = False) -> int:
         return 1
     async with connected() as (redis, settings):
         found = await _find(redis, settings.keys, name)
-        for stream, _ in found:
-            if await has_consumer(redis, settings.keys, stream, name):
-                complain(f"{plain(name)}: a process of it is running: stop that first")
-                return 1
+        if any(group.is_read for _, group in found):
+            complain(f"{plain(name)}: a process of it is running: stop that first, and wait a minute")
+            return 1
         for stream, group in found:
             await redis.xgroup_destroy(stream, name)
             # Without its note and what it has parked, a handler that takes the name again begins as a new one.

@@ -16,7 +16,7 @@ from router.core.routing.commands import read_command
 from router.inbound.sources import normalize
 from router.operations.dead_letters import NOT_OURS, can_replay
 from router.streams.delivery import Delivery, StreamRef
-from router.streams.store.inspect import has_consumer, list_groups
+from router.streams.store.inspect import is_group_read, list_groups
 from router.streams.store.shared_bodies import SharedBodies
 from router.worker.work import inbound_reader
 
@@ -133,7 +133,7 @@ class LetterPreviews:
         """Return the groups of a stream, and whether a process of each runs."""
         if stream not in self._groups:
             names = await list_groups(self._redis, stream)
-            self._groups[stream] = {name: await has_consumer(self._redis, self._keys, stream, name) for name in names}
+            self._groups[stream] = {name: await is_group_read(self._redis, self._keys, stream, name) for name in names}
         return self._groups[stream]
 
     async def _earlier(self, view: LetterView, group: str) -> str | None:

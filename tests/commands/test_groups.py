@@ -100,6 +100,7 @@ async def test_a_removed_group_leaves_nothing(redis, streams):
     """Its note is gone too: a handler that takes the name again begins as a new one, where its row says."""
     await redis.xreadgroup("reports", "me", {STREAM: ">"})
     await note_progress(redis, STREAM, "reports", every=0)
+    await redis.xgroup_delconsumer(STREAM, "reports", "me")
     await run("remove", "reports")
     assert not [key async for key in redis.scan_iter("*reports*")]
     await ensure_group(redis, STREAM, "reports", start=Start.NEW)
@@ -113,6 +114,14 @@ async def test_a_group_in_use_is_not_removed(redis, streams, capsys):
     await redis.xgroup_createconsumer(STREAM, "reports", "me")
     async with Heartbeat(redis, [KEYS.heartbeat(0, "reports", "me")], ttl=60):
         assert await run("remove", "reports") == 1
+    assert "is running" in capsys.readouterr().err
+    assert await groups_of(redis) == ["ai-agent", "reports"]
+
+
+async def test_a_group_that_is_read_without_heartbeats_is_not_removed(redis, streams, capsys):
+    """A program that reads with plain XREADGROUP counts as running for a minute after its last read."""
+    await redis.xreadgroup("reports", "me", {STREAM: ">"})
+    assert await run("remove", "reports") == 1
     assert "is running" in capsys.readouterr().err
     assert await groups_of(redis) == ["ai-agent", "reports"]
 

@@ -62,6 +62,13 @@ async def test_groups_that_run_and_those_that_do_not(redis, keys, deployment, pr
     ]
 
 
+async def test_a_group_that_is_read_without_heartbeats_runs(redis, keys, preview):
+    """A program that reads with plain XREADGROUP takes the entry as the shipped processes do."""
+    await ensure_group(redis, keys.inbound(0), "reports")
+    await redis.xreadgroup("reports", "me", {keys.inbound(0): ">"})
+    assert [taker.text for taker in (await preview()).takers] == ["reports handles it"]
+
+
 async def test_a_group_that_had_finished_the_entry_ignores_it(redis, keys, deployment, preview, entry):
     """By the id of the entry, as at every redelivery; another group of the same stream handles it."""
     await deployment.run("ai-agent")

@@ -217,15 +217,13 @@ async def read_backlog(redis: Redis, keys: Keys, stream: str, group: str) -> Bac
         return Backlog(0, 0, None, is_read=False)
     lag = await _count_unread(redis, stream, row) if row.get("lag") is None else row["lag"]
     unread: Any = await redis.xrange(stream, min=b"(" + row["last-delivered-id"], count=1)
-    is_read = await has_consumer(redis, keys, stream, group) or await _is_read_by_others(redis, stream, group)
     oldest = _time(unread[0][0]) if unread else None
-    return Backlog(lag, row["pending"], oldest, is_read=is_read)
+    return Backlog(lag, row["pending"], oldest, is_read=await is_group_read(redis, keys, stream, group))
 
 
-async def _is_read_by_others(redis: Redis, stream: str, group: str) -> bool:
-    """Return whether a consumer has read lately from a group other than ours, whose consumers write heartbeats."""
-    rows: Any = await redis.xinfo_consumers(stream, group)
-    return any(_is_recent(group, row["idle"]) for row in rows)
+async def is_group_read(redis: Redis, keys: Keys, stream: str, group: str) -> bool:
+    """Return whether a consumer of the group is alive: one of ours by its heartbeat, any other by its last read too."""
+    return any(consumer.is_alive for consumer in await list_consumers(redis, keys, stream, group))
 
 
 def _is_recent(group: str, idle: int) -> bool:
@@ -296,7 +294,7 @@ async def list_consumers(redis: Redis, keys: Keys, stream: str, group: str) -> l
 
 
 async def has_consumer(redis: Redis, keys: Keys, stream: str, group: str) -> bool:
-    """Return whether a live consumer of the group has begun to read."""
+    """Return whether a consumer that writes heartbeats, as ours do, is alive and has begun to read."""
     try:
         rows: Any = await redis.xinfo_consumers(stream, group)
     except ResponseError:
