@@ -90,3 +90,16 @@ def scenes(redis, ports):
 def deployment(redis, ports):
     """What lets processes be alive and events wait."""
     return Deployment(redis, ports.settings)
+
+
+@pytest.fixture
+async def at_desk(windows, console, ports):
+    """Return a function that opens a page of the desk for a person of the office."""
+
+    async def make(name, path="/desk"):
+        one = await windows(console)
+        await one.enter_as(name)
+        await one.open(path)
+        return one
+
+    return make

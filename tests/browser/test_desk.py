@@ -18,19 +18,6 @@ pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
-async def at_desk(windows, console, ports):
-    """Return a function that opens a page of the desk for a person of the office."""
-
-    async def make(name, path="/desk"):
-        one = await windows(console)
-        await one.enter_as(name)
-        await one.open(path)
-        return one
-
-    return make
-
-
-@pytest.fixture
 async def doomed(driver, console, ports, tmp_path):
     """Return a function that opens the desk in a browser of its own; gives the window and the browser."""
     with running_chromium(tmp_path) as chromium:

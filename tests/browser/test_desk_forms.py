@@ -11,19 +11,6 @@ __all__ = ["console", "idle_office", "office", "office_settings", "ports", "sand
 pytestmark = pytest.mark.timeout(240)
 
 
-@pytest.fixture
-async def at_desk(windows, console, ports):
-    """Return a function that opens the desk for a person of the office."""
-
-    async def make(name):
-        one = await windows(console)
-        await one.enter_as(name)
-        await one.open("/desk")
-        return one
-
-    return make
-
-
 async def test_a_double_click_sends_once_and_a_refused_text_is_kept(office, at_desk):
     """What a person has written is in the form when the conversation was lost meanwhile, with who has it now."""
     dana, eli = await at_desk("dana"), await at_desk("eli")

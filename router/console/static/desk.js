@@ -95,28 +95,59 @@
     showOffers(waiting);
     hint(waiting);
   };
-  let news;
+  // A browser reconnects by itself after a lost connection, but never after an answer other than 200 (503 while Redis is
+  // away, 502 of a proxy): then this page does, after pauses in milliseconds that grow.
+  const FIRST_PAUSE = 5_000, LONGEST_PAUSE = 60_000;
+  let sources = [], pause = FIRST_PAUSE, retry;
+  const isRefused = async () => {
+    const probe = new AbortController();
+    try {
+      const answer = await fetch(desk.dataset.events, { redirect: "manual", signal: probe.signal });
+      return answer.type === "opaqueredirect" || answer.status === 401 || answer.status === 403;
+    } catch {
+      return false; // the console cannot be reached
+    } finally {
+      probe.abort(); // an answer of 200 has no end
+    }
+  };
+  const connectLater = async (failed) => {
+    clearTimeout(retry);
+    retry = setTimeout(connect, pause);
+    pause = Math.min(2 * pause, LONGEST_PAUSE);
+    const refused = await isRefused();
+    if (!sources.includes(failed)) return; // another connection is open by now
+    say(refused
+      ? "You are signed out, or may not see this any more. Sign in again, or load the page again."
+      : "The connection to the console is lost. It is tried again.");
+  };
+  const disconnect = (kept) => {
+    clearTimeout(retry);
+    for (const one of sources) if (one !== kept) one.close();
+    sources = kept ? [kept] : [];
+  };
   const connect = () => {
-    const before = news;
-    news = new EventSource(desk.dataset.events);
-    if (before) news.addEventListener("open", () => before.close());
-    news.addEventListener("reconnect", connect);
-    news.addEventListener("lists", (event) => takeLists(event.data));
-    news.addEventListener("transcript", (event) => { replace("transcript", event.data); scrollDown(); });
-    news.addEventListener("answer", (event) => { byId("notice").textContent = event.data; });
-    news.addEventListener("offer", () => { if (isLoud) play(); });
-    news.addEventListener("connection", (event) => {
-      say(event.data.trim() === "up" ? "" : "Redis does not answer. This page comes back by itself once it does.");
+    const source = new EventSource(desk.dataset.events);
+    sources = [...sources.filter((one) => one.readyState !== EventSource.CLOSED), source];
+    source.addEventListener("open", () => {
+      disconnect(source);
+      pause = FIRST_PAUSE;
+      say("");
     });
-    news.addEventListener("open", () => say(""));
-    news.addEventListener("error", () => {
-      say(news.readyState === EventSource.CLOSED
-        ? "You are signed out, or may not see this any more. Load the page again."
-        : "The connection to the console is lost. It is tried again.");
+    source.addEventListener("error", () => {
+      if (source.readyState === EventSource.CLOSED) connectLater(source);
+      else say("The connection to the console is lost. It is tried again.");
+    });
+    source.addEventListener("reconnect", connect);
+    source.addEventListener("lists", (event) => takeLists(event.data));
+    source.addEventListener("transcript", (event) => { replace("transcript", event.data); scrollDown(); });
+    source.addEventListener("answer", (event) => { byId("notice").textContent = event.data; });
+    source.addEventListener("offer", () => { if (isLoud) play(); });
+    source.addEventListener("connection", (event) => {
+      say(event.data.trim() === "up" ? "" : "Redis does not answer. This page comes back by itself once it does.");
     });
   };
   connect();
-  addEventListener("pagehide", () => news.close());
+  addEventListener("pagehide", () => disconnect());
   addEventListener("pageshow", (event) => {
     for (const form of document.forms) delete form.dataset.sent;
     if (event.persisted) connect();
