@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
-from itertools import permutations, product
+from itertools import islice, permutations, product
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote_plus, unquote, unquote_plus, urlsplit
 
@@ -26,8 +26,10 @@ Pairs = list["Pair"]
 
 #: The most query parameters of which every order is tried: 5 would have 120.
 MAX_ORDERED: Final = 4
-#: Proxies in a row whose headers are tried: each further host multiplies the combinations.
+#: Proxies in a row whose headers are tried, and hosts that all headers name together: each multiplies the combinations.
 MAX_PROXIES: Final = 3
+#: Characters of a part of a base URL that is tried. A host has at most 253.
+MAX_LENGTH: Final = 255
 _ALGORITHMS: Final = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
 _DIGEST: Final = "bodySHA256="
 #: Headers in which a proxy passes on the requested host; of several values the first MAX_PROXIES are tried.
@@ -60,7 +62,8 @@ def bases(public_base_url: str, headers: Mapping[str, str]) -> list[Variant]:
     accepted = base_urls(public_base_url)
     own = urlsplit(accepted[0].decode())
     host, port = _split_port(own.netloc)
-    named = [_split_port(each) for each in _named_hosts(headers)]
+    strange = dict.fromkeys(each for each in _named_hosts(headers) if each and each != own.netloc)
+    named = [_split_port(each) for each in islice(strange, MAX_PROXIES)]
     schemes = _distinct(own.scheme, "https", "http")
     hosts = _distinct(host, host.lower(), *(name for name, _ in named))
     forwarded = [f":{each}" for each in _values(headers, "x-forwarded-port") if each.isdecimal()]
@@ -107,8 +110,8 @@ def _split_port(authority: str) -> tuple[str, str]:
 
 
 def _distinct(*values: str) -> list[str]:
-    """Return the distinct ASCII values, in order."""
-    return [value for value in dict.fromkeys(values) if value.isascii()]
+    """Return the distinct ASCII values of at most MAX_LENGTH, in order."""
+    return [value for value in dict.fromkeys(values) if value.isascii() and len(value) <= MAX_LENGTH]
 
 
 def paths(path: bytes) -> list[Variant]:

@@ -30,6 +30,10 @@ _SIGNATURE: Final = "x-twilio-signature"
 _DIGEST: Final = b"bodySHA256="
 #: The most deviations at once. With more, the search takes long and its answer is not credible.
 MAX_WEIGHT: Final = 4
+#: Bytes that the combinations of one request may have together, each counted with WORK_OF_A_TRY more: about a second.
+MAX_WORK: Final = 400_000_000
+#: What making and comparing one signature costs apart from its input, in bytes that are hashed in that time.
+WORK_OF_A_TRY: Final = 1000
 _MAX_MATCHES: Final = 3
 _MISSING: Final = "X-Twilio-Signature is missing: a proxy dropped the header, or the request is not from Twilio."
 _MAIL: Final = "It has the signature of a mail (ECDSA over time and body), which contains no URL and no token to try."
@@ -151,24 +155,38 @@ def _spellings(given: str) -> dict[bytes, str]:
 def _search(
     request: SignedRequest, given: Mapping[bytes, str], url: str, accounts: Accounts, named: Account | None
 ) -> tuple[list[_Match], int]:
-    """Return the matches with the fewest deviations, and the number of combinations that were tried."""
+    """Return the matches with the fewest deviations, and the number of combinations that were tried.
+
+    A stranger chooses the size of the request and what its headers name, so the search ends after MAX_WORK.
+    """
     path, mark, query = request.raw_path.partition(b"?")
     digest = sha256(request.body).hexdigest()
     tails = forms(_pairs(request.body)) if request.is_form else [Variant(b"")]
     parts = [bases(url, request.headers), paths(path), queries(mark + query, digest), tails]
     keys = list(secrets(accounts, named, request.headers.get(SETTINGS_HEADER.lower())))
-    tried = 0
+    tried = work = 0
     for weight in range(MAX_WEIGHT + 1):
-        matches = []
-        for secret in keys:
-            for chosen in _combine(parts, weight - secret.weight):
-                tried += 1
-                mac = b64encode(hmac.digest(secret.key, b"".join([one.value for one in chosen]), secret.digest))
-                if mac in given:
-                    matches.append(_match(secret, chosen, given[mac]))
+        matches: list[_Match] = []
+        for secret, chosen in _combine_with(keys, parts, weight):
+            signed = b"".join([one.value for one in chosen])
+            work += len(signed) + WORK_OF_A_TRY
+            if work > MAX_WORK:
+                return matches[:_MAX_MATCHES], tried
+            tried += 1
+            mac = b64encode(hmac.digest(secret.key, signed, secret.digest))
+            if mac in given:
+                matches.append(_match(secret, chosen, given[mac]))
         if matches:
             return matches[:_MAX_MATCHES], tried
     return [], tried
+
+
+def _combine_with(
+    keys: Sequence[Secret], parts: Sequence[Sequence[Variant]], weight: int
+) -> Iterator[tuple[Secret, tuple[Variant, ...]]]:
+    for secret in keys:
+        for chosen in _combine(parts, weight - secret.weight):
+            yield secret, chosen
 
 
 def _combine(parts: Sequence[Sequence[Variant]], weight: int) -> Iterator[tuple[Variant, ...]]:

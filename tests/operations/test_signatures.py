@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from router.core.accounts import Account, Accounts
 from router.core.signing.twilio import sign
+from router.operations import signatures
+from router.operations.signature_variants import MAX_LENGTH, MAX_PROXIES, bases
 from router.operations.signatures import SignedRequest, explain
 from tests.core.signing.test_twilio import EVENT_BODY, VECTORS, by_id, encode
 from tests.support.accounts import ACCOUNT, BASE_URL, OTHER_ACCOUNT
@@ -359,3 +361,40 @@ def test_any_request_gets_an_answer(raw_path, body, text, is_form):
     explanation = explain(request, BASE_URL, accounts)
     assert explanation.lines
     assert not explanation.is_explained
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"forwarded": ";".join(f"host=h{number}:{number}" for number in range(9))},
+        {"forwarded": "host=a;host=b,host=c,host=d", "x-forwarded-host": "e,f,g", "x-original-host": "h", "host": "i"},
+    ],
+)
+def test_a_stranger_names_few_hosts(headers):
+    """However the headers name them: each multiplies what is tried."""
+    hosts = {urlsplit(one.value.decode()).hostname for one in bases(BASE_URL, headers)}
+    assert len(hosts) == 1 + MAX_PROXIES
+
+
+def test_hosts_that_need_no_trying_take_no_place():
+    """The own host, repeated hosts and empty ones leave the places to others."""
+    own = urlsplit(BASE_URL).netloc
+    headers = {"host": own, "x-forwarded-host": f"a,,{own}", "x-original-host": "a,b", "forwarded": "host=c"}
+    hosts = {urlsplit(one.value.decode()).hostname for one in bases(BASE_URL, headers)}
+    assert hosts == {own, "a", "b", "c"}
+
+
+def test_a_name_that_is_too_long_for_a_host_is_not_tried():
+    """Nor a prefix of that length: every combination repeats it."""
+    long = "h" * (MAX_LENGTH + 1)
+    assert bases(BASE_URL, {"host": long, "x-forwarded-prefix": f"/{long}"}) == bases(BASE_URL, {})
+
+
+@pytest.mark.parametrize(("tries", "size"), [(10, 0), (3, 5_000)])
+def test_the_search_is_bounded_by_number_and_size(monkeypatch, tries, size):
+    """The likely combinations come first; with larger bodies fewer are tried."""
+    request = of_form("x" * 28, pairs=[*FORM, ("Text", "x" * size)])
+    each = len(BASE_URL + PATH) + sum(len(name + value) for name, value in FORM) + len("Text") + size
+    monkeypatch.setattr(signatures, "MAX_WORK", tries * (each + 30 + signatures.WORK_OF_A_TRY))
+    _, text = lines_of(request)
+    assert f"No match ({tries} combinations" in text

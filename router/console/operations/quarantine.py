@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from router.console.operations.bulk_jobs import DROP, DRY_RUN, BulkForm, BulkKind, start_bulk
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 _NAME: Final = re.compile(r"\d{1,19}-\d{1,19}", re.ASCII)
 #: The reasons that the signature, or the URL that it covers, has to do with.
 _SIGNED: Final = frozenset({SignatureError.reason, RouteError.reason, AccountError.reason})
+#: One explanation at a time: each keeps a processor busy for about a second, and anybody may open the page.
+_THREAD: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="advice")
 _GONE: Final = "There is no such webhook in the quarantine: it was replayed, dropped, or displaced by newer ones."
 
 
@@ -83,7 +86,8 @@ async def _advise(request: ConsoleRequest, refused: Refused) -> list[str]:
     """Return why a signature does not match and what to change; computed in a thread, as it takes a while."""
     if refused.reason not in _SIGNED or not refused.is_whole:
         return []
-    found = await asyncio.to_thread(advise, request_of(refused), request.ports.settings)
+    loop = asyncio.get_running_loop()
+    found = await loop.run_in_executor(_THREAD, advise, request_of(refused), request.ports.settings)
     return [plain(line) for line in found.lines]
 
 

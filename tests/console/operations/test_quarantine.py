@@ -1,13 +1,18 @@
 """The page of the quarantine: what was refused and why, opened, replayed and dropped, one or all that match."""
 
+import asyncio
+import threading
+
 import pytest
 
+from router.console.operations import quarantine
 from router.console.roles import Role
 from router.streams.store.quarantine import list_kept
 from tests.console.operations.scenes import HOSTILE
 from tests.console.operations.test_dead_letters import finished
 from tests.receiver.samples import signed, sms
 from tests.support.accounts import ACCOUNT, BASE_URL, CUSTOMER, OTHER_TOKEN, TOKEN
+from tests.support.waiting import scaled
 
 NUMBER = CUSTOMER[1:]
 
@@ -215,3 +220,29 @@ async def test_what_to_change_is_said_where_a_signature_does_not_match(reader, s
     assert (await viewer.json(f"/quarantine/{unknown}"))["advice"][0].startswith("No match (")
     right = await scenes.refused(**webhook(3))
     assert (await viewer.json(f"/quarantine/{right}"))["advice"] == []
+
+
+async def test_one_signature_is_explained_at_a_time(reader, scenes, monkeypatch):
+    """However many pages are opened at once: each explanation keeps a processor busy."""
+    names = [await scenes.refused(**webhook(number, token=OTHER_TOKEN)) for number in (1, 2)]
+    asked, all_asked, threads = [], threading.Event(), []
+
+    def request_of(refused):
+        asked.append(refused)
+        if len(asked) == len(names):
+            all_asked.set()
+        return make_request(refused)
+
+    def advise(request, settings):
+        assert all_asked.wait(scaled(10))
+        threads.append(threading.get_ident())
+        return explain_one(request, settings)
+
+    make_request, explain_one = quarantine.request_of, quarantine.advise
+    monkeypatch.setattr(quarantine, "request_of", request_of)
+    monkeypatch.setattr(quarantine, "advise", advise)
+    viewer = await reader(Role.VIEWER)
+    pages = await asyncio.gather(*(viewer.json(f"/quarantine/{name}") for name in names))
+    assert all(page["advice"][0].startswith("No match (") for page in pages)
+    assert len(threads) == len(names)
+    assert len(set(threads)) == 1
