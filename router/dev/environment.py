@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +15,7 @@ from router.inbound.classic.parser import EVENT_TYPES, PRE_ACTIONS
 from router.inbound.sources import SOURCES
 from router.sandbox import DEFAULT_CONFIGURATION_ID
 from router.settings.accounts_file import NO_FILE
-from router.settings.environment import own_environment, read_dotenv
+from router.settings.environment import DEV_FILE, own_environment, read_dotenv
 from router.simulator.mail_keys import make_key, public_text, read_key, write_key
 from router.streams.client.embedded import free_port, is_free
 
@@ -48,8 +49,7 @@ class DevOptions:
 
 def make_environment(options: DevOptions) -> dict[str, str]:
     """Return the variables of dev.env; credentials are kept from the last run, so that saved commands still work."""
-    old = read_dotenv(options.state_dir / "dev.env")
-    (options.state_dir / "dev.env").unlink(missing_ok=True)  # it exists only while everything is up
+    old = _put_aside(options.state_dir / DEV_FILE)
     port = _choose_port(options.port, RECEIVER_PORT, "--port")
     sandbox_port = _choose_port(options.sandbox_port, SANDBOX_PORT, "--sandbox-port", port)
     console_port = _choose_port(options.console_port, CONSOLE_PORT, "--console-port", port, sandbox_port)
@@ -74,6 +74,14 @@ def make_environment(options: DevOptions) -> dict[str, str]:
         **_mail_key(options.state_dir / "mail-key.pem"),
         **_seal_keys(),
     }
+
+
+def _put_aside(path: Path) -> dict[str, str]:
+    """Return the variables of the last run. Their file stays under another name: this start may fail before dev.env."""
+    last = path.with_name(f"{path.name}.last")
+    with suppress(FileNotFoundError):
+        path.replace(last)  # dev.env exists only while everything is up
+    return read_dotenv(last)
 
 
 def _seal_keys() -> dict[str, str]:
