@@ -18,6 +18,7 @@ from router.console.users import (
     Users,
     check_name,
     digest_of,
+    locked,
     read_users,
     users_path,
     write_users,
@@ -46,7 +47,7 @@ def run_console(arguments: argparse.Namespace) -> int | Coroutine[Any, Any, int]
         return _make_link(arguments.name)
     path = users_path(load())
     try:
-        _ACTIONS[arguments.action](path, read_users(path), arguments)
+        _ACTIONS[arguments.action](path, arguments)
     except OSError as error:
         raise CommandFailedError(f"{path}: {error.strerror}") from error
     return 0
@@ -71,41 +72,49 @@ async def _make_link(name: str) -> int:
     return 0
 
 
-def _add_user(path: Path, users: Users, arguments: argparse.Namespace) -> None:
+def _add_user(path: Path, arguments: argparse.Namespace) -> None:
     name = _name(arguments.name)
-    _refuse_other(name, [one.name for one in users.tokens], "token")
+    read_users(path)  # a mistake in it is reported before anybody types
     password = None if arguments.no_password else make_hash(_ask_password(is_piped=arguments.password_stdin))
     user = ConsoleUser(name=name, role=Role(arguments.role), password=password)
-    write_users(path, replace(users, users=users.users | {name: user}))
-    show(f"{'changed' if name in users.users else 'added'} {name} ({user.role}) in {path}", unmasked=True)
+    with locked(path):
+        known = read_users(path)
+        _refuse_other(name, [one.name for one in known.tokens], "token")
+        write_users(path, replace(known, users=known.users | {name: user}))
+    show(f"{'changed' if name in known.users else 'added'} {name} ({user.role}) in {path}", unmasked=True)
 
 
-def _add_token(path: Path, users: Users, arguments: argparse.Namespace) -> None:
+def _add_token(path: Path, arguments: argparse.Namespace) -> None:
     name, token = _name(arguments.name), secrets.token_urlsafe(32)
-    _refuse_other(name, users.users, "user")
     record = ConsoleToken(name=name, role=Role(arguments.role), sha256=digest_of(token))
-    write_users(path, replace(users, tokens=(*(one for one in users.tokens if one.name != name), record)))
+    with locked(path):
+        known = read_users(path)
+        _refuse_other(name, known.users, "user")
+        write_users(path, replace(known, tokens=(*(one for one in known.tokens if one.name != name), record)))
     show(token, unmasked=True)
 
 
-def _remove(path: Path, users: Users, arguments: argparse.Namespace) -> None:
-    left = Users(
-        {name: one for name, one in users.users.items() if name != arguments.name},
-        tuple(one for one in users.tokens if one.name != arguments.name),
-    )
-    if left == users:
-        raise CommandFailedError(f"there is no user or token '{arguments.name}' in {path}")
-    write_users(path, left)
+def _remove(path: Path, arguments: argparse.Namespace) -> None:
+    with locked(path):
+        known = read_users(path)
+        left = Users(
+            {name: one for name, one in known.users.items() if name != arguments.name},
+            tuple(one for one in known.tokens if one.name != arguments.name),
+        )
+        if left == known:
+            raise CommandFailedError(f"there is no user or token '{arguments.name}' in {path}")
+        write_users(path, left)
     show(f"removed {arguments.name} from {path}", unmasked=True)
 
 
-def _list(_: Path, users: Users, __: argparse.Namespace) -> None:
-    rows = [("user", one.name, one.role, "" if one.password else "no password") for one in users.users.values()]
-    rows += [("token", one.name, one.role, "") for one in users.tokens]
+def _list(path: Path, _: argparse.Namespace) -> None:
+    known = read_users(path)
+    rows = [("user", one.name, one.role, "" if one.password else "no password") for one in known.users.values()]
+    rows += [("token", one.name, one.role, "") for one in known.tokens]
     show(*(f"{kind:<6} {role:<9} {name}  {note}".rstrip() for kind, name, role, note in rows), unmasked=True)
 
 
-_ACTIONS: Final[dict[str, Callable[[Path, Users, argparse.Namespace], None]]] = {
+_ACTIONS: Final[dict[str, Callable[[Path, argparse.Namespace], None]]] = {
     "add-user": _add_user,
     "add-token": _add_token,
     "list": _list,

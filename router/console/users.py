@@ -15,10 +15,12 @@ A file that others may read, or that has a mistake, lets nobody in, and the log 
 
 from __future__ import annotations
 
+import fcntl
 import hmac
 import os
 import stat
 import tomllib
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Final
@@ -30,7 +32,7 @@ from router.console.roles import Role
 from router.core.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from router.settings.model import Settings
@@ -137,6 +139,14 @@ def _problem(path: Path, place: tuple[int | str, ...], message: str) -> str:
     """Return a problem by its place; the value is not repeated, it may be a secret."""
     where = " ".join(str(part + 1) if isinstance(part, int) else part for part in place)
     return f"{path}: {where}: {message.removeprefix('Value error, ')}"
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep others from changing the file while the block reads and writes it. Raises OSError."""
+    with path.with_name(f".{path.name}.lock").open("a", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def write_users(path: Path, users: Users) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from router.console.links import make_link
 from router.console.roles import Role
-from router.console.users import ConsoleToken, ConsoleUser, Users, digest_of, read_users, write_users
+from router.console.users import ConsoleToken, ConsoleUser, Users, digest_of, locked, read_users, write_users
 from router.streams.store.sign_ins import SignIns
 
 if TYPE_CHECKING:
@@ -29,12 +29,13 @@ LINK_LIFE: Final = 86_400
 
 def write_dev_users(path: Path, token: str, identities: Iterable[str]) -> None:
     """Write the users' file; raises SettingsError if there is one with a mistake."""
-    known = read_users(path)
     own = [ConsoleUser(name=OPERATOR, role=Role.OPERATOR)]
     own += [ConsoleUser(name=name, role=Role.AGENT) for name in identities if name != OPERATOR]
-    tokens = [one for one in known.tokens if one.name != _TOKEN]
-    tokens.append(ConsoleToken(name=_TOKEN, role=Role.OPERATOR, sha256=digest_of(token)))
-    write_users(path, Users({one.name: one for one in own} | known.users, tuple(tokens)))
+    with locked(path):
+        known = read_users(path)
+        tokens = [one for one in known.tokens if one.name != _TOKEN]
+        tokens.append(ConsoleToken(name=_TOKEN, role=Role.OPERATOR, sha256=digest_of(token)))
+        write_users(path, Users({one.name: one for one in own} | known.users, tuple(tokens)))
 
 
 async def make_dev_link(redis: Redis, keys: Keys, url: str) -> str:

@@ -1,5 +1,6 @@
 """`console add-user`, `add-token`, `link`, `list` and `remove`: the file of the console's users."""
 
+import fcntl
 import io
 import re
 
@@ -8,7 +9,7 @@ import pytest
 from router.__main__ import main
 from router.console.passwords import is_right
 from router.console.roles import Role
-from router.console.users import read_users
+from router.console.users import ConsoleUser, Users, read_users, write_users
 from router.core.keys import Keys
 from router.streams.store.sign_ins import SignIns
 from tests.harness.commands import run_command
@@ -113,6 +114,41 @@ def test_what_is_removed_is_gone(path, capsys):
     assert [main(["console", "remove", name]) for name in ("ann", "reports", "ann")] == [0, 0, 1]
     assert path.read_text(encoding="utf-8").count("[[") == 0
     assert "there is no user or token 'ann'" in capsys.readouterr().err
+
+
+def test_nothing_comes_back_that_is_removed_meanwhile(path, monkeypatch):
+    """The file is read once the password has been typed, so users and tokens that are gone by then stay gone."""
+    main(["console", "add-user", "bob", "--role", "viewer", "--no-password"])
+    main(["console", "add-token", "reports", "--role", "viewer"])
+
+    def typed_slowly(_):
+        main(["console", "remove", "bob"])
+        main(["console", "remove", "reports"])
+        return PASSWORD
+
+    monkeypatch.setattr("getpass.getpass", typed_slowly)
+    assert main(["console", "add-user", "ann", "--role", "agent"]) == 0
+    assert (list(read_users(path).users), read_users(path).tokens) == (["ann"], ())
+
+
+@pytest.mark.parametrize("action", ["add-user", "add-token", "remove"])
+def test_a_change_waits_for_the_one_before(path, monkeypatch, action):
+    """Each reads the file only once nobody else is changing it, and keeps what was changed while it waited."""
+    options = {
+        "add-user": ["ann", "--role", "viewer", "--no-password"],
+        "add-token": ["reports", "--role", "viewer"],
+        "remove": ["cy"],
+    }
+    bob, cy = (ConsoleUser(name=name, role=Role.VIEWER) for name in ("bob", "cy"))
+    write_users(path, Users({"cy": cy}))
+
+    def wait(lock, operation):
+        assert operation == fcntl.LOCK_EX
+        write_users(path, Users({"bob": bob, "cy": cy}))
+
+    monkeypatch.setattr("fcntl.flock", wait)
+    assert main(["console", action, *options[action]]) == 0
+    assert "bob" in read_users(path).users
 
 
 def test_a_file_with_a_mistake_is_not_overwritten(path, capsys):
