@@ -27,7 +27,7 @@ from router.streams.client.connection import RedisError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from router.console.desk.sending import CommandSender
+    from router.console.desk.sending import CommandSender, LateCommand
     from router.console.hub import Hub, News
     from router.core.keys import Keys
     from router.core.routing.command_answers import CommandAnswer
@@ -149,12 +149,32 @@ class DeskNews:
             if bell.conversation == conversation:
                 bell.ring(*names)
 
-    def _tell_late(self, identity: str, kind: str, answer: CommandAnswer) -> None:
-        """Tell the pages of a person the answer to a command that was not answered in time."""
+    def _tell_late(self, late: LateCommand, answer: CommandAnswer) -> None:
+        """Tell a late answer to the pages of a person that show its conversation or no conversation at all.
+
+        The transcript is read again: no entry tells of a text that was sent.
+        """
+        if late.conversation is not None:
+            self._note_change(late.conversation)
+            self.ring_conversation(late.conversation, TRANSCRIPT)
         for bell in self._bells:
-            if bell.identity == identity:
-                bell.late.append({"kind": kind, "answer": answer.to_json()})
+            if bell.identity == late.user and bell.conversation in {None, late.conversation}:
+                bell.late.append(
+                    {
+                        "kind": late.kind,
+                        "answer": answer.to_json(),
+                        "conversation": late.conversation[1] if late.conversation else None,
+                        "name": self.recent(late.conversation).name if late.conversation else "",
+                        "is_elsewhere": bell.conversation is None,
+                    }
+                )
                 bell.ring(ANSWER)
+
+    def _note_change(self, conversation: Conversation) -> None:
+        self._changes[conversation] = self._changes.get(conversation, 0) + 1
+        self._changes.move_to_end(conversation)
+        if len(self._changes) > MAX_HOLDERS:
+            self._changes.popitem(last=False)
 
     async def run(self) -> None:
         """Take the news until canceled."""
@@ -183,10 +203,7 @@ class DeskNews:
             return  # not an entry of ours: the operations pages show it
         if (answered := answer_of(document)) is not None:
             self._sender.take(*answered)
-        self._changes[conversation] = self._changes.get(conversation, 0) + 1
-        self._changes.move_to_end(conversation)
-        if len(self._changes) > MAX_HOLDERS:
-            self._changes.popitem(last=False)
+        self._note_change(conversation)
         self.ring_conversation(conversation, TRANSCRIPT, LISTS)
         holder = self._holders.get(conversation)
         for identity in people | ({holder} if holder is not None else set()):

@@ -3,7 +3,7 @@
 The id of a command is made of the person, of its data, and of the hidden id of the form: a double click and a form that
 is sent twice are one command, and a form with another text is another one. The answer comes from the entries of the
 human-agent stream; of a text and of a closing, which no entry tells, from the worker's note that it is done
-(router.agents.effects).
+(router.agents.effects): while the page waits, and then for WATCH seconds, to tell the person late.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import json
 from collections import OrderedDict
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,8 @@ from router.agents.effects import Effects, ReplyOutcome
 from router.agents.joins import JoinOutcome
 from router.core.keys import COMMANDER
 from router.core.routing.command_answers import CommandAnswer, CommandState
-from router.core.routing.commands import Command, check_data, write_command
+from router.core.routing.commands import Command, OfferCommand, check_data, write_command
+from router.core.sealing import SealedError
 from router.streams.client.connection import RedisError
 from router.tasks import end
 
@@ -37,6 +39,12 @@ MAX_ANSWERS: Final = 10_000
 #: Seconds between two looks at the worker's note: at first, and at most.
 _FIRST_LOOK: Final = 0.05
 _LONGEST_LOOK: Final = 0.4
+#: Seconds for which that note is looked for once the page waits no more, and between two of these looks at first and at
+#: most; how many commands are looked for at once.
+WATCH: Final = 600.0
+_FIRST_WATCH: Final = 1.0
+_LONGEST_WATCH: Final = 15.0
+MAX_WATCHED: Final = 500
 #: The steps of commands that no entry answers, and the values by which they are done.
 _STEPS: Final[dict[str, tuple[str, frozenset[str]]]] = {
     "conversation.say": ("say", frozenset({ReplyOutcome.SENT, ReplyOutcome.FOUND})),
@@ -48,6 +56,15 @@ def make_command_id(user: str, kind: str, data: Mapping[str, Any], form_id: str)
     """Return the id of a command; nobody can make the id of another person's, and another text has another id."""
     name = "\0".join((user, kind, form_id, json.dumps(data, sort_keys=True)))
     return f"desk-{sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"
+
+
+@dataclass(frozen=True, slots=True)
+class LateCommand:
+    """A person's command that was not answered in time; `conversation`: the account and the id, if it names any."""
+
+    user: str
+    kind: str
+    conversation: tuple[str, str] | None
 
 
 class CommandSender:
@@ -63,9 +80,10 @@ class CommandSender:
         self._answers: OrderedDict[str, CommandAnswer] = OrderedDict()
         self._waiting: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[CommandAnswer]] = {}
-        self._late: OrderedDict[str, tuple[str, str]] = OrderedDict()
-        #: Gets the person, the kind and the answer of a command that was not answered in time.
-        self.on_late: Callable[[str, str, CommandAnswer], None] = lambda *_: None
+        self._late: OrderedDict[str, LateCommand] = OrderedDict()
+        self._watches: dict[str, asyncio.Task[None]] = {}
+        #: Gets a command that was not answered in time, and its answer.
+        self.on_late: Callable[[LateCommand, CommandAnswer], None] = lambda *_: None
 
     def take(self, command_id: str, answer: CommandAnswer) -> None:
         """Note an answer; of several the last one counts."""
@@ -76,7 +94,7 @@ class CommandSender:
         if (waiting := self._waiting.get(command_id)) is not None:
             waiting.set()
         if (late := self._late.pop(command_id, None)) is not None:
-            self.on_late(*late, answer)
+            self.on_late(late, answer)
 
     async def write(self, command: Command) -> int:
         """Write a command to its partition, which is returned. Raises RedisError."""
@@ -98,20 +116,15 @@ class CommandSender:
             return answer
         task = self._tasks.get(command_id)
         if task is None:
-            task = self._tasks[command_id] = asyncio.create_task(self._send(command))
+            task = self._tasks[command_id] = asyncio.create_task(self._send(command, user))
             task.add_done_callback(lambda _: self._tasks.pop(command_id, None))
-        answer = await asyncio.shield(task)  # the reader of one form may be gone, and the same form be sent again
-        if answer.state is CommandState.PENDING:
-            self._late[command_id] = (user, kind)
-            if len(self._late) > MAX_ANSWERS:
-                self._late.popitem(last=False)
-        return answer
+        return await asyncio.shield(task)  # the reader of one form may be gone, and the same form be sent again
 
     async def close(self) -> None:
         """End what still waits for an answer."""
-        await end(*self._tasks.values())
+        await end(*self._tasks.values(), *self._watches.values())
 
-    async def _send(self, command: Command) -> CommandAnswer:
+    async def _send(self, command: Command, user: str) -> CommandAnswer:
         waiting = self._waiting[command.id] = asyncio.Event()
         try:
             await self.write(command)
@@ -120,20 +133,52 @@ class CommandSender:
                     await self._answered(command, waiting)
         finally:
             del self._waiting[command.id]
-        return self._answers.get(command.id, CommandAnswer(CommandState.PENDING))
+        if (answer := self._answers.get(command.id)) is not None:
+            return answer
+        self._note_late(command, user)
+        return CommandAnswer(CommandState.PENDING)
+
+    def _note_late(self, command: Command, user: str) -> None:
+        """Have the person told once a command is answered."""
+        self._late[command.id] = LateCommand(user, command.type, _conversation_of(command))
+        if len(self._late) > MAX_ANSWERS:
+            self._late.popitem(last=False)
+        if command.type in _STEPS and command.id not in self._watches and len(self._watches) < MAX_WATCHED:
+            task = self._watches[command.id] = asyncio.create_task(self._watch(command))
+            task.add_done_callback(lambda _: self._watches.pop(command.id, None))
+
+    async def _watch(self, command: Command) -> None:
+        """Look for the worker's note of a command that no entry answers, until it is there or WATCH has passed."""
+        pause = _FIRST_WATCH
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WATCH):
+                while command.id not in self._answers and not await self._is_done(command):
+                    await asyncio.sleep(pause)
+                    pause = min(_LONGEST_WATCH, pause * 2)
 
     async def _answered(self, command: Command, waiting: asyncio.Event) -> None:
         """Return once a command is answered."""
         if command.type not in _STEPS:
             await waiting.wait()
             return
-        step, done = _STEPS[command.type]
-        effect, pause = self._effects.of(self._keys.partition_of(command.subject), command.id), _FIRST_LOOK
-        while not waiting.is_set():
-            with suppress(RedisError):  # it was written: what became of it is only seen later
-                if await effect.value(step) in done:
-                    self.take(command.id, CommandAnswer(CommandState.DONE))
-                    return
+        pause = _FIRST_LOOK
+        while not waiting.is_set() and not await self._is_done(command):
             with suppress(TimeoutError):
                 await asyncio.wait_for(waiting.wait(), pause)
             pause = min(_LONGEST_LOOK, pause * 2)
+
+    async def _is_done(self, command: Command) -> bool:
+        """Return whether the worker's note says that a command is done; then its answer is taken."""
+        step, done = _STEPS[command.type]
+        effect = self._effects.of(self._keys.partition_of(command.subject), command.id)
+        with suppress(RedisError, OSError, SealedError):  # it was written: what became of it is only seen later
+            if await effect.value(step) in done:
+                self.take(command.id, CommandAnswer(CommandState.DONE))
+                return True
+        return False
+
+
+def _conversation_of(command: Command) -> tuple[str, str] | None:
+    if isinstance(command.data, OfferCommand):
+        return command.data.home
+    return (command.data.account, command.subject) if command.data.account and command.subject else None

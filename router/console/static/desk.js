@@ -140,7 +140,7 @@
     source.addEventListener("reconnect", connect);
     source.addEventListener("lists", (event) => takeLists(event.data));
     source.addEventListener("transcript", (event) => { replace("transcript", event.data); scrollDown(); });
-    source.addEventListener("answer", (event) => { byId("notice").textContent = event.data; });
+    source.addEventListener("answer", (event) => replace("notice", event.data));
     source.addEventListener("offer", () => { if (isLoud) play(); });
     source.addEventListener("connection", (event) => {
       say(event.data.trim() === "up" ? "" : "Redis does not answer. This page comes back by itself once it does.");

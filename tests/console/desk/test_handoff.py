@@ -3,7 +3,9 @@
 import asyncio
 
 import orjson
+import pytest
 
+from router.console.desk import sending
 from router.core.keys import Target
 from router.worker.app import working
 from tests.support.accounts import OTHER_CUSTOMER
@@ -223,3 +225,23 @@ async def test_without_a_worker_nothing_is_lost_or_done_twice(idle_office, colle
             assert "Done." in await page.next("answer")
         changes = [one for one in await office.heard(Target.AI_AGENT) if one.type == "holder.changed"]
         assert len(changes) == 2
+
+
+@pytest.mark.parametrize(("action", "fields"), [("reply", {"text": "at last"}), ("finish", {})])
+async def test_a_reply_and_a_closing_that_take_long_are_told_as_done(
+    idle_office, colleagues, ports, office_settings, monkeypatch, action, fields
+):
+    """No entry tells of them: the worker's note is looked for after the page has stopped to wait."""
+    monkeypatch.setattr(sending, "_LONGEST_WATCH", 0.05)
+    office, dana = idle_office, await colleagues("dana")
+    async with dana.page() as desk:
+        async with working(office_settings):
+            conversation = await office.hold(dana)
+        ports.desk.sender.patience = 0.05
+        status, _, text = await dana.act(conversation, action, **fields)
+        assert status == 202, text
+        async with dana.page(conversation) as page, working(office_settings):
+            assert "Done." in await page.next("answer")
+            assert f"/desk/conversations/{conversation}" in await desk.next("answer", "Done.")
+            if action == "reply":
+                await page.next("transcript", "at last")

@@ -139,6 +139,25 @@ async def test_a_late_answer_is_told_to_the_pages_of_its_person(news):
         assert [(one["kind"], one["answer"]["state"]) for one in dana.late] == [("offer.decline", "done")]
 
 
+async def test_a_late_answer_is_told_where_its_conversation_is_shown_and_on_the_desk(news):
+    """A page of another conversation would take it for its own; the desk says which one it was."""
+    news._sender.patience = 0.01
+    news.take(message(profile_name="Ana"))
+    await news._sender.send("dana", "offer.decline", "an-id", {"offer": f"{ACCOUNT}/c1/x.1", "agent": "dana"})
+    other = (ACCOUNT, "c2")
+    with (
+        news.listen("dana") as desk,
+        news.listen("dana", CONVERSATION) as page,
+        news.listen("dana", other) as elsewhere,
+    ):
+        news.take(arrival("command.refused", command_id="an-id", why="expired"))
+        assert third.late == []
+        assert [(one["conversation"], one["name"], one["is_elsewhere"]) for one in page.late + desk.late] == [
+            ("c1", "Ana", False),
+            ("c1", "Ana", True),
+        ]
+
+
 async def test_what_was_said_before_the_start_is_read_again(news, hub, redis):
     """A console that was started anew knows the latest messages."""
     entry = message(5)
