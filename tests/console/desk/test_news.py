@@ -148,7 +148,7 @@ async def test_a_late_answer_is_told_where_its_conversation_is_shown_and_on_the_
     with (
         news.listen("dana") as desk,
         news.listen("dana", CONVERSATION) as page,
-        news.listen("dana", other) as elsewhere,
+        news.listen("dana", other) as third,
     ):
         news.take(arrival("command.refused", command_id="an-id", why="expired"))
         assert third.late == []
