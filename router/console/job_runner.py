@@ -67,10 +67,11 @@ class JobSteps:
 
     def note_outcome(self, outcome: EntryOutcome) -> None:
         """Count an outcome: what failed by its reason."""
-        self.count(self._job.what.rpartition(".")[2] if outcome.is_done else masked(outcome.text, has_ids=False))
+        self.count(self._job.what.rpartition(".")[2] if outcome.is_done else outcome.text)
 
     def count(self, outcome: str) -> None:
-        """Count an entry by its outcome."""
+        """Count an entry by its outcome, whose words may quote what a stranger wrote: viewers see the counts, too."""
+        outcome = masked(outcome, has_ids=False)
         is_new = outcome not in self._counts
         self._counts[OTHERS if is_new and len(self._counts) >= MOST_KINDS else outcome] += 1
 

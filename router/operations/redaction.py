@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from router.core.addresses import mask
 from router.core.errors import UnreadableError
-from router.core.printable import visible
+from router.core.printable import masked, visible
 from router.core.signing.form import parse_form
 
 if TYPE_CHECKING:
@@ -62,6 +62,11 @@ def _unchanged(text: str) -> str:
     return text
 
 
+def _public(text: str, hide: Callable[[str], str]) -> str:
+    """Return a value that is not private by its name; a stranger may have written a number there all the same."""
+    return text if hide is _unchanged else masked(text, has_ids=False)
+
+
 def masked_path(raw_path: bytes) -> str:
     """Return path and query, with the values of the query masked except the digest of the body."""
     path, question, query = raw_path.partition(b"?")
@@ -85,7 +90,7 @@ def _masked_part(part: bytes) -> str:
 def _form_lines(body: bytes, hide: Callable[[str], str]) -> Iterator[str]:
     for raw_name, raw_value in parse_form(body):
         name, value = plain(raw_name), raw_value.decode("utf-8", "backslashreplace")
-        yield f"{name}: {plain(value if name.endswith(_PUBLIC_ENDINGS) else hide(value))}"
+        yield f"{name}: {plain(_public(value, hide) if name.endswith(_PUBLIC_ENDINGS) else hide(value))}"
 
 
 def _json_lines(value: Any, name: str, hide: Callable[[str], str], depth: int = 0) -> Iterator[str]:
@@ -101,7 +106,7 @@ def _json_lines(value: Any, name: str, hide: Callable[[str], str], depth: int = 
     elif isinstance(value, dict | list):
         yield f"{plain(name)}: ({len(value)} members)"
     elif name.rpartition(".")[2] in _PUBLIC_MEMBERS or value is None or isinstance(value, bool):
-        yield f"{plain(name)}: {plain(str(value))}"
+        yield f"{plain(name)}: {plain(_public(value, hide) if isinstance(value, str) else str(value))}"
     else:
         yield f"{plain(name)}: {plain(hide(str(value)))}"
 

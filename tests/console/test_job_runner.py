@@ -207,3 +207,10 @@ def test_a_number_in_an_outcome_is_masked():
     steps = JobSteps(Job("j", "quarantine.replay", "olu", {}, 1))
     steps.note_outcome(EntryOutcome("1-0", is_done=False, text="no account +15551230001"))
     assert list(steps.job.counts) == ["no account +155***01"]
+
+
+def test_a_number_in_an_outcome_of_a_dry_run_is_masked():
+    """A dry run counts the same reasons by themselves; also a number without its plus."""
+    steps = JobSteps(Job("j", "quarantine.dry-run", "olu", {}, 1))
+    steps.count("still refused: 403 account: account 15551230001 is not configured")
+    assert list(steps.job.counts) == ["still refused: 403 account: account 1555***01 is not configured"]

@@ -31,8 +31,8 @@ async def list_actions(request: ConsoleRequest) -> View:
 
 
 def _show(entry: AuditEntry, *, unmasked: bool) -> dict[str, Any]:
-    def shown(text: str) -> str:
-        return text if unmasked else masked(text)
+    def shown(text: str, *, has_ids: bool = True) -> str:
+        return text if unmasked else masked(text, has_ids=has_ids)
 
     return {
         "id": entry.entry_id,
@@ -41,7 +41,7 @@ def _show(entry: AuditEntry, *, unmasked: bool) -> dict[str, Any]:
         "role": entry.role,
         "action": shown(entry.action),
         "what": shown(entry.what),
-        "detail": shown(entry.detail),
+        "detail": shown(entry.detail, has_ids=False),  # filters, and reasons that quote what a stranger wrote
     }
 
 

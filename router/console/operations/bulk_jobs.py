@@ -109,7 +109,7 @@ def show_job(job: Job, *, unmasked: bool) -> dict[str, Any]:
         "id": job.job_id,
         "what": job.what,
         "who": job.who,
-        "filters": {name: text if unmasked else masked(text) for name, text in job.filters.items()},
+        "filters": {name: text if unmasked else masked(text, has_ids=False) for name, text in job.filters.items()},
         "state": job.state,
         "seen": job.seen,
         "total": job.total,

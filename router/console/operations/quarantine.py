@@ -104,7 +104,7 @@ def _show_request(refused: Refused, *, unmasked: bool) -> dict[str, Any]:
 
 def _shown(text: str, *, unmasked: bool) -> str:
     """Return a text that quotes the request: a proxy repeats its URL in a header, and a reason its account."""
-    return text if unmasked else masked(text)
+    return text if unmasked else masked(text, has_ids=False)
 
 
 async def replay_one(request: ConsoleRequest) -> View:

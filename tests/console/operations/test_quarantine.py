@@ -246,3 +246,20 @@ async def test_one_signature_is_explained_at_a_time(reader, scenes, monkeypatch)
     assert all(page["advice"][0].startswith("No match (") for page in pages)
     assert len(threads) == len(names)
     assert len(set(threads)) == 1
+
+
+async def test_a_number_without_its_plus_is_masked_wherever_it_is_quoted(reader, scenes):
+    """On the page of the webhook, in what a replay says, in the jobs and in the audit, as in the list."""
+    body = f"AccountSid={NUMBER}&Body=x".encode()
+    headers = (*webhook()["headers"], ("x-caller", NUMBER))
+    name = await scenes.refused(**webhook(body=body, headers=headers, account_id=NUMBER, detail=f"account {NUMBER}"))
+    operator, viewer = await reader(), await reader(Role.VIEWER)
+    data = await viewer.json(f"/quarantine/{name}")
+    assert "1555***01" in data["replay"]["text"]
+    assert "1555***01" in data["advice"][0]
+    dry = await operator.send("/quarantine", {"action": "dry-run", "reason": NUMBER, "account": NUMBER})
+    assert list((await finished(operator, dry["id"]))["counts"].values()) == [1]
+    await operator.send(f"/quarantine/{name}/replay", status=409)
+    paths = ("/quarantine", f"/quarantine/{name}", "/jobs", f"/jobs/{dry['id']}", "/audit")
+    assert [path for path in paths if NUMBER in str(await viewer.json(path))] == []
+    assert [path for path in paths[:2] if NUMBER not in str(await operator.json(path))] == []
