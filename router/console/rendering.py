@@ -1,4 +1,7 @@
-"""Pages as HTML: jinja2 with everything escaped, and with characters that act or hide made visible."""
+"""Pages as HTML: jinja2 with everything escaped, and with characters that act or hide made visible.
+
+What a person wrote into a form and sends again is not altered: it is escaped only (`| exact`).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from router.core.printable import visible
 
@@ -67,6 +70,7 @@ class Renderer:
             auto_reload=False,
         )
         self._environment.globals["static"] = static
+        self._environment.filters["exact"] = _exact
 
     def render(self, template: str, data: dict[str, Any], frame: Frame) -> str:
         """Return a page; in its template the keys of `data` are variables, and `frame` is the frame."""
@@ -80,3 +84,8 @@ def _finalize(given: Any) -> Any:
     if isinstance(given, Markup) or not isinstance(given, str):
         return given
     return given if given.isprintable() else "\n".join(map(visible, given.split("\n")))
+
+
+def _exact(given: Any) -> Markup:
+    """Escape the value of a form's field and change nothing else; half a character, which UTF-8 lacks, is an escape."""
+    return Markup() if given is None else escape(str(given).encode("utf-8", "backslashreplace").decode())

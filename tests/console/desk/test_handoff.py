@@ -1,6 +1,8 @@
 """The life of a handoff over the pages: two people and an AI agent, a real worker, and the sandbox's API."""
 
 import asyncio
+import re
+from html import unescape
 
 import orjson
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from router.console.desk import sending
 from router.core.keys import Target
 from router.worker.app import working
+from tests.console.desk.office import hidden_fields
 from tests.support.accounts import OTHER_CUSTOMER
 from tests.support.waiting import until
 
@@ -245,3 +248,22 @@ async def test_a_reply_and_a_closing_that_take_long_are_told_as_done(
             assert f"/desk/conversations/{conversation}" in await desk.next("answer", "Done.")
             if action == "reply":
                 await page.next("transcript", "at last")
+
+
+async def test_a_text_that_is_shown_again_is_the_same_text(idle_office, colleagues, ports, office_settings):
+    """Whatever invisible characters it has, pressing Send again on the page that was answered is the same command."""
+    office, dana = idle_office, await colleagues("dana")
+    text = "10\u00a0000 for \U0001f469\u200d\U0001f4bb,\tor \u0645\u06cc\u200c\u062e\u0648\u0627\u0647 & <b>\n\non"
+    async with dana.page():
+        async with working(office_settings):
+            conversation = await office.hold(dana)
+        ports.desk.sender.patience = 0.05
+        status, _, page = await dana.act(conversation, "reply", text=f"\n{text}")
+        assert status == 202
+        shown = re.search(r'<textarea id="text"[^>]*>\n(.*?)</textarea>', page, re.DOTALL)
+        assert unescape(shown[1]).strip() == text
+        path = f"/desk/conversations/{conversation}/reply"
+        await dana.send(path, hidden_fields(page, "/reply") | {"text": unescape(shown[1])})
+        rows = await office.redis.xrange(office.keys.commands(0))
+        said = {one[b"id"] for _, one in rows if one[b"type"] == b"conversation.say"}
+        assert len(said) == 1
