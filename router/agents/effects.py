@@ -191,9 +191,13 @@ class Effect:
         """Mark a step as done without doing it: its effect was found, or it only keeps a value. The first one stays."""
         await self._finish(step, value)
 
-    async def again(self, step: str, ticket: Ticket | None = None) -> None:
-        """Begin a step in doubt again, after its effect was not found: its age counts from now."""
-        await self._begin(step, ticket, is_again=True)
+    async def again(self, step: str, ticket: Ticket | None = None) -> str | None:
+        """Begin a step in doubt again, after its effect was not found: its age counts from now.
+
+        If another process has done it meanwhile, return its value: it must not be done again.
+        """
+        begun = await self._begin(step, ticket, is_again=True)
+        return begun.value if isinstance(begun, _Finished) else None
 
     async def holds(self, ticket: Ticket) -> bool:
         """Return whether the conversation is still in the epoch of a ticket, and held by its target."""
@@ -225,7 +229,8 @@ class Effect:
                 if doubt.age < settle:
                     raise NotYetError("a message that may have been sent has not appeared", delay=settle - doubt.age)
                 started = clock()
-                await self.again(step, ticket)
+                if (value := await self.again(step, ticket)) is not None:
+                    return value
             if clock() - started > SEND_WITHIN:
                 raise NotYetError("sending was begun too long ago: another process may have sent it", delay=SEND_WITHIN)
             await message.send()

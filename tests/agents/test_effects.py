@@ -142,7 +142,7 @@ async def test_a_finished_step_stays_finished(harness):
     with pytest.raises(RequestError):
         await effect.once("step", overtaken)
     assert await effect.once("step", Step("second")) == "first"
-    await effect.again("step")
+    assert await effect.again("step") == "first"
     assert await effect.once("step", Step("third")) == "first"
 
 
@@ -274,6 +274,22 @@ async def test_a_text_in_doubt_is_looked_for_and_not_sent_by_whoever_lost_the_co
     await set_floor(harness, 4)
     message.is_there = is_recorded
     assert await effect.send(message, TICKET, settle=0.0) == outcome
+    assert message.sent == 1
+
+
+async def test_a_text_that_another_process_sends_meanwhile_is_not_sent_again(harness):
+    """The one that looked for it in vain finds the step done as it begins it again."""
+
+    class SlowlyRecorded(Message):
+        async def is_recorded(self):
+            await harness.effects().of(0, "e").finish("send", ReplyOutcome.SENT)
+            return False
+
+    message, effect = SlowlyRecorded(error=ServerError("no", status=503)), harness.effects().of(0, "e")
+    await set_floor(harness, 3)
+    with pytest.raises(ServerError):
+        await effect.send(message, TICKET)
+    assert await effect.send(message, TICKET, settle=0.0) == ReplyOutcome.SENT
     assert message.sent == 1
 
 
