@@ -224,10 +224,8 @@ class Effect:
         async def send(doubt: Doubt | None) -> str:
             started = begun_at
             if doubt is not None:
-                if await message.is_recorded():
+                if await _is_sent(message, doubt.age, settle):
                     return ReplyOutcome.FOUND
-                if doubt.age < settle:
-                    raise NotYetError("a message that may have been sent has not appeared", delay=settle - doubt.age)
                 started = clock()
                 if (value := await self.again(step, ticket)) is not None:
                     return value
@@ -239,13 +237,10 @@ class Effect:
         try:
             return await self.once(step, send, ticket)
         except StaleEpochError as error:
-            if error.begun_for is not None:  # by an earlier try, while its agent held the conversation
-                if await message.is_recorded():
-                    await self.finish(step, ReplyOutcome.FOUND)
-                    return ReplyOutcome.FOUND
-                if error.begun_for < settle:
-                    delay = settle - error.begun_for
-                    raise NotYetError("a message that may have been sent has not appeared", delay=delay) from error
+            age = error.begun_for  # by an earlier try, while its agent held the conversation
+            if age is not None and await _is_sent(message, age, settle):
+                await self.finish(step, ReplyOutcome.FOUND)
+                return ReplyOutcome.FOUND
             metrics.count("router_stale_texts", step)
             return ReplyOutcome.STALE
 
@@ -304,6 +299,15 @@ class Effect:
         """Return the value of a step that is done; raises SealedError, TamperedError."""
         text = state[1:].decode()
         return text if state[:1] == b"d" else self._sealer.open_text(text, SealedKind.EFFECT)
+
+
+async def _is_sent(message: OutgoingText, age: float, settle: float) -> bool:
+    """Return whether a text, perhaps sent `age` seconds ago, was sent; raises NotYetError if it may still appear."""
+    if await message.is_recorded():
+        return True
+    if age < settle:
+        raise NotYetError("a message that may have been sent has not appeared", delay=settle - age)
+    return False
 
 
 class Effects:
