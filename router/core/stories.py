@@ -42,6 +42,8 @@ LONGEST_ADDRESS: Final = 256
 LONGEST_SUBJECT: Final = 1024
 #: Microseconds of the days by which lists are kept.
 DAY: Final = 86_400_000_000
+#: Days for which lines are kept at most, whatever a deployment has set or will set.
+MOST_DAYS: Final = 90
 
 
 class StageName(StrEnum):

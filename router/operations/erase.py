@@ -150,6 +150,10 @@ class Erasure:
                 self._customer = self._customer.also(more)
 
     async def _pass(self) -> None:
+        """Search everywhere once; what the search learns from, ledgers and persons, goes last.
+
+        So a run that was interrupted is repeated with what it knew.
+        """
         found = await erasing.find_keys(
             self._redis, self._keys, self._customer, lambda seen: self._say(f"{seen} keys searched")
         )
@@ -159,20 +163,23 @@ class Erasure:
                 await self._erase_stream(partition, stream)
         await self._erase_letters()
         await self._erase_quarantine()
-        for ledger in ledgers:
-            await self._erase_ledger(ledger)
-        for where, names in (
-            ("routes", found.routes),
-            ("persons", found.persons),
-            ("latest entries by subject", found.latest),
-        ):
-            self._count(where, len(names), 0 if self._is_dry else await erasing.delete_keys(self._redis, names))
+        await self._erase_stories()
+        self._erase_spool()
+        await self._erase_desk(ledgers)
         for name in found.calls:
             if not self._is_dry:
                 await erasing.forget_call(self._redis, name)
             self._count("calls", 1, 1)
-        await self._erase_desk(ledgers)
-        await self._erase_stories()
+        for ledger in ledgers:
+            await self._erase_ledger(ledger)
+        for where, names in (
+            ("routes", found.routes),
+            ("latest entries by subject", found.latest),
+            ("persons", found.persons),
+        ):
+            self._count(where, len(names), 0 if self._is_dry else await erasing.delete_keys(self._redis, names))
+
+    def _erase_spool(self) -> None:
         spool = erase_spool(self._settings, self._customer, is_dry_run=self._is_dry)
         self._count("spool", spool.found, spool.erased)
         for note in spool.notes:
@@ -280,13 +287,20 @@ class Erasure:
         self._count("last agents", there, 0 if self._is_dry else await erasing.delete_keys(self._redis, names))
 
     async def _erase_stories(self) -> None:
-        """Erase the stories of the customer's conversations and events, and what leads from the address to others."""
+        """Erase the stories of the customer's conversations and events, and what leads from the address to others.
+
+        Nobody knows any more whose a conversation without a ledger was: its stories go too.
+        """
         now: Any = await load_script("time").run(self._redis, [self._keys.inbound(0)], [])
         digests = [digest_address(secret, word) for secret in self._settings.story_secrets for word in self._forms]
         index = make_story_index(self._settings, self._redis)
-        lists, pointers = await StoryReader(self._redis, index, life=self._settings.story_ttl).erase(
+        reader = StoryReader(self._redis, index, life=self._settings.story_ttl)
+        _, _, others = await reader.erase(now=now, lists=(), digests=digests, is_dry_run=True)
+        there = {one: await self._redis.exists(self._keys.conversation(*one)) for one in others}
+        own = self._customer.conversations | {one for one, has_ledger in there.items() if not has_ledger}
+        lists, pointers, _ = await reader.erase(
             now=now,
-            lists=[name_of_conversation(*conversation) for conversation in sorted(self._customer.conversations)],
+            lists=[name_of_conversation(*conversation) for conversation in sorted(own)],
             digests=digests,
             is_dry_run=self._is_dry,
         )

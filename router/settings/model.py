@@ -20,6 +20,7 @@ from router.core.ids import SID_DIGITS
 from router.core.keys import Keys
 from router.core.refused import Bounds
 from router.core.sealing import NO_KEYS, NONCE_BYTES, Sealer
+from router.core.stories import MOST_DAYS
 from router.settings.accounts_file import ACCOUNTS_FILE
 from router.settings.values import (
     check_api_url,
@@ -93,7 +94,7 @@ class Settings(BaseModel):
     stream_retention: int = Field(default=86_400, ge=0)
     stream_most: int = Field(default=200_000, ge=0)
     stream_max_bytes: int = Field(default=128 * 1_048_576, ge=0)
-    story_ttl: int = Field(default=7 * 86_400, ge=0, le=90 * 86_400)
+    story_ttl: int = Field(default=7 * 86_400, ge=0, le=MOST_DAYS * 86_400)
     story_max: int = Field(default=100_000, ge=100, le=10_000_000)
     window: int = Field(default=500, ge=1, le=100_000)
     batch: int = Field(default=200, ge=1, le=10_000)

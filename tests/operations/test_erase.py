@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+from redis.exceptions import RedisError
 
 from router.core.addresses import Address
 from router.core.erasing import read_customer
 from router.core.errors import QueryError
 from router.core.events import share
 from router.core.keys import RESOLVER
+from router.core.stories import DAY, event_id, name_of_conversation
 from router.operations.erase import Erasure
 from router.receiver.spool.journal import Journal
 from router.streams.store.append import Appender, InboundFields
@@ -16,6 +20,8 @@ from router.streams.store.calls import CallStore
 from router.streams.store.ledgers import Store
 from router.streams.store.parking import count_parked
 from router.streams.store.persons import PersonStore
+from router.streams.store.stories import StoryAbout, StoryWriter
+from router.streams.store.story_index import StoryBounds, StoryIndex
 from tests.core.builders import CONVERSATION, make_fact, make_participant
 from tests.operations.conftest import SUBJECT
 from tests.support.accounts import ACCOUNT, CUSTOMER, OURS
@@ -23,6 +29,7 @@ from tests.support.contents import read_all
 
 OTHER = "+15551239999"
 OTHERS = f"SMS|{OTHER}|{OURS}"
+LIFE = 90 * 86_400
 DIGITS = CUSTOMER.removeprefix("+").encode()
 
 
@@ -168,3 +175,107 @@ async def test_our_own_address_is_refused(deployment, erase):
     with pytest.raises(QueryError, match="our side"):
         await erase(OURS)
     assert await deployment.redis.xlen(deployment.inbound) == 1
+
+
+class Town:
+    """One conversation of the customer, with its ledger and stories; `ended` is the place at which a run ends."""
+
+    def __init__(self, deployment, monkeypatch):
+        self.redis, self.settings, self.keys = deployment.redis, deployment.settings, deployment.keys
+        self.inbound, self._patch = deployment.inbound, monkeypatch
+
+    async def take_in(self):
+        """Let there be a ledger, an entry that only the ledger shows to be the customer's, persons and a route."""
+        store = Store(self.redis, self.keys, marker_ttl=3600)
+        ledger = store.make_ledger(ACCOUNT, CONVERSATION)
+        ledger.take_participant(make_fact(make_participant("p1", Address("SMS", CUSTOMER)), 1))
+        assert await store.commit([ledger]) == [True]
+        entry = {"event": f'{{"conversation": "{CONVERSATION}"}}'}
+        await self.redis.xadd(self.keys.participants(0, "ai-agent"), entry)
+        phone, user = Address("WHATSAPP", f"whatsapp:{CUSTOMER}"), Address("WHATSAPP", "whatsapp:US.12345678")
+        await PersonStore(self.redis, self.keys, 600).write(ACCOUNT, phone, phone, user)
+        await self.redis.xadd(self.inbound, {"subject": f"WHATSAPP|US.12345678|{OURS}", "body": "x"})
+        await self.tell(CONVERSATION)
+
+    async def tell(self, conversation, *, days=0, addresses=(CUSTOMER,)):
+        """Write a line of a conversation's story some days ago, and index it."""
+        writer = StoryWriter(
+            self.redis,
+            self.keys,
+            life=LIFE,
+            secret=self.settings.story_secrets[0],
+            process="worker",
+            clock=lambda: time.time_ns() // 1000 - days * DAY,
+        )
+        writer.add_stage(
+            0, StoryAbout(event_id("1"), ACCOUNT, "SM1", conversation, addresses=addresses), "waiting", "x"
+        )
+        await writer.flush()
+        await StoryIndex(self.redis, self.keys, StoryBounds(LIFE, 100), StoryBounds(LIFE, 100)).drain()
+
+    async def story_lists(self):
+        """Return the keys of lists of stories."""
+        return [key async for key in self.redis.scan_iter("*:l*") if key.partition(b":l")[2] != b"ists"]
+
+    def end_at(self, name):
+        """Let the next run end when it has done this."""
+        original = getattr(Erasure, name)
+
+        async def end(erasure, *arguments):
+            await original(erasure, *arguments)
+            raise RedisError(f"ended behind {name}")
+
+        self._patch.setattr(Erasure, name, end)
+
+
+@pytest.fixture
+def town(deployment, monkeypatch):
+    return Town(deployment, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "place", ["_erase_letters", "_erase_quarantine", "_erase_stories", "_erase_desk", "_erase_ledger"]
+)
+async def test_a_run_that_was_interrupted_is_repeated(town, erase, monkeypatch, place):
+    """What is known from the ledger and of the person is erased before these are: nothing is left by the next run."""
+    await town.take_in()
+    with monkeypatch.context() as patch:
+        town._patch = patch
+        town.end_at(place)
+        with pytest.raises(RedisError, match=place):
+            await erase()
+    assert (await erase()).is_done
+    assert await town.story_lists() == []
+    for stream in (town.inbound, town.keys.participants(0, "ai-agent")):
+        assert await town.redis.xlen(stream) == 0
+    everything = b"".join((await read_all(town.redis)).values())
+    assert DIGITS not in everything
+    assert b"12345678" not in everything
+
+
+async def test_stories_of_a_conversation_without_a_ledger_are_erased(town, erase):
+    """Nobody knows any more who else was in it; of one with other customers only what leads to it goes."""
+    await town.tell("conv_gone")
+    store = Store(town.redis, town.keys, marker_ttl=3600)
+    shared = store.make_ledger(ACCOUNT, CONVERSATION)
+    for number, address in enumerate((CUSTOMER, OTHER)):
+        shared.take_participant(make_fact(make_participant(f"p{number}", Address("SMS", address)), 1))
+    assert await store.commit([shared]) == [True]
+    await town.tell(CONVERSATION)
+    dry = found_in(await erase(is_dry_run=True))
+    report = await erase()
+    assert (dry["stories"], report.places["stories"].erased) == ((1, 0), 1)
+    assert report.places["pointers to stories"].erased == dry["pointers to stories"][0] == 2
+    (left,) = await town.story_lists()
+    assert left.endswith(name_of_conversation(ACCOUNT, CONVERSATION).encode())
+
+
+@pytest.mark.parametrize("life", [0, 86_400])
+async def test_stories_that_an_earlier_setting_keeps_are_erased(town, life):
+    """The setting may have been lowered: keys stay for what it was when they were written."""
+    for days in (0, 7, 40, 90):
+        await town.tell("conv_gone", days=days)
+    assert len(await town.story_lists()) == 4
+    settings = town.settings.model_copy(update={"story_ttl": life})
+    assert (await Erasure(town.redis, settings, read_customer(CUSTOMER), is_dry_run=False).run()).is_done
+    assert await town.story_lists() == []

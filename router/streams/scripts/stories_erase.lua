@@ -3,9 +3,9 @@
 -- KEYS: the beginning of the partition's keys of stories.
 -- ARGV: '1' to count only; the number of days, and the days; then names: `l` and the name of a list of an own
 --       conversation, or `i` and the digest of an address.
--- Returns the numbers of lists and of pointers found.
+-- Returns the numbers of lists and of pointers found, and the headers of the lists of other conversations, which stay.
 local P, is_dry, days = KEYS[1], ARGV[1] == '1', tonumber(ARGV[2])
-local lists, pointers = 0, 0
+local lists, pointers, others = 0, 0, {}
 
 local function erase(day, list)
   local key = P .. day .. ':l' .. list
@@ -18,9 +18,10 @@ local function erase(day, list)
   end
 end
 
-local function is_of_conversation(day, list)
+-- Returns the header of a list if it is of a conversation.
+local function header_of(day, list)
   local header = redis.call('LINDEX', P .. day .. ':l' .. list, 0)
-  return header and cjson.decode(header)[2] ~= ''
+  return header and cjson.decode(header)[2] ~= '' and header
 end
 
 for index = 3, 2 + days do
@@ -35,7 +36,10 @@ for index = 3, 2 + days do
         if string.sub(pointer, 1, #rest) == rest then
           pointers = pointers + 1
           local list = string.sub(pointer, #rest + 1)
-          if not is_of_conversation(day, list) then
+          local header = header_of(day, list)
+          if header then
+            others[#others + 1] = header
+          else
             erase(day, list)
           end
           if not is_dry then
@@ -46,4 +50,4 @@ for index = 3, 2 + days do
     end
   end
 end
-return { lists, pointers }
+return { lists, pointers, others }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 
 from router import metrics
-from router.core.stories import DAY
+from router.core.stories import DAY, MOST_DAYS
 from router.core.values import value
 from router.logs import describe, describe_fully, log
 from router.streams.client.connection import Redis, RedisError, load_script, run_all
@@ -38,6 +38,8 @@ URGENT: Final = MOST_BATCHES // 2
 IDLE: Final = 0.5
 #: Lists that one search reads in each partition.
 MOST_LISTS: Final = 100
+#: Days that one run of the script erases: Redis answers nothing else meanwhile.
+DAYS_AT_ONCE: Final = 8
 
 
 @value
@@ -145,16 +147,22 @@ class StoryReader:
 
     async def erase(
         self, *, now: int, lists: Iterable[str], digests: Iterable[str], is_dry_run: bool
-    ) -> tuple[int, int]:
+    ) -> tuple[int, int, set[tuple[str, str]]]:
         """Erase lists by their names, those of events to which digests of an address lead, and these pointers.
 
-        Returns the numbers of lists and of pointers; `now` in µs. Raises RedisError.
+        Returns the numbers of lists and of pointers, and the (account, conversation)s of the other lists to which the
+        digests lead; `now` in µs. All days are searched for which lines may be kept, since the setting may have been a
+        longer one when they were written. Raises RedisError.
         """
-        today, kept = now // DAY, self._life // DAY_SECONDS + 1
-        days = list(range(today, today - kept - 1, -1))
-        args = [int(is_dry_run), len(days), *days, *(f"i{one}" for one in digests), *(f"l{name}" for name in lists)]
-        answers = await self._run("stories_erase", args)
-        return sum(answer[0] for answer in answers), sum(answer[1] for answer in answers)
+        names = [*(f"i{one}" for one in digests), *(f"l{name}" for name in lists)]
+        erased, pointers, others = 0, 0, set[tuple[str, str]]()
+        for ago in range(0, MOST_DAYS + 2, DAYS_AT_ONCE):  # a day begins before its lines, and its keys live longer
+            days = [now // DAY - one for one in range(ago, ago + DAYS_AT_ONCE)]
+            for more, led, headers in await self._run("stories_erase", [int(is_dry_run), len(days), *days, *names]):
+                erased += more
+                pointers += led
+                others.update(map(_read_header, headers))
+        return erased, pointers, others
 
     async def _run(self, script: str, args: list[Any]) -> list[Any]:
         """Index what waits, and run a script for all prefixes; returns its answers."""
@@ -168,8 +176,13 @@ class StoryReader:
 
 
 def _read(partition: int, lines: Sequence[bytes]) -> FoundList:
+    return FoundList(partition, *_read_header(lines[0]), list(lines[1:]))
+
+
+def _read_header(header: bytes) -> tuple[str, str]:
+    """Return the account and the conversation of a list; empty if somebody has written nonsense there."""
     try:
-        account, conversation = orjson.loads(lines[0])
+        account, conversation = orjson.loads(header)
     except (ValueError, TypeError):
-        account, conversation = "", ""
-    return FoundList(partition, str(account), str(conversation), list(lines[1:]))
+        return "", ""
+    return str(account), str(conversation)
