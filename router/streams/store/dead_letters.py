@@ -104,10 +104,13 @@ async def list_letters(
     (ms). Letters added meanwhile are left out: otherwise replaying letters that fail again would never end.
     """
     first, _, passed = after.partition(":")
-    for partition in range(int(first or 0), keys.partitions):
+    partitions = range(int(first or 0), keys.partitions)
+    pipeline = redis.pipeline(transaction=False)
+    for partition in partitions:
+        pipeline.xrevrange(keys.dead_letters(partition), count=1)
+    for partition, newest in zip(partitions, await pipeline.execute(), strict=True):
         is_passed = passed and partition == int(first)
         key, start = keys.dead_letters(partition), f"({passed}" if is_passed else str(since) if since else "-"
-        newest: Any = await redis.xrevrange(key, count=1)
         end = newest[0][0].decode() if newest else "0-0"
         end = end if until is None or int(end.partition("-")[0]) < until else str(until)
         while True:

@@ -68,12 +68,15 @@ async def remove(redis: Redis, keys: Keys, kept: Kept) -> bool:
 async def list_kept(
     redis: Redis, keys: Keys, *, after: str = "", since: int = 0, until: int | None = None, sealer: Sealer = NO_KEYS
 ) -> AsyncIterator[Kept]:
-    """Yield all entries, oldest first: those behind the entry `after`, kept between `since` and `until` (ms).
+    """Yield the present entries, oldest first: those behind the entry `after`, kept between `since` and `until` (ms).
 
-    They are opened as far as `sealer` can.
+    They are opened as far as `sealer` can. Webhooks that are refused meanwhile are left out: whoever drops everything
+    has not seen them.
     """
     start = f"({after}" if after else str(since) if since else "-"
-    end = "+" if until is None else str(until)
+    newest: Any = await redis.xrevrange(keys.quarantine(), count=1)
+    end = newest[0][0].decode() if newest else "0-0"
+    end = end if until is None or int(end.partition("-")[0]) < until else str(until)
     while True:
         rows: list[Any] = await redis.xrange(keys.quarantine(), min=start, max=end, count=_PAGE) or []
         for kept in await _read(redis, keys, rows, sealer):

@@ -111,6 +111,18 @@ async def test_all_letters_are_listed_over_pages_and_partitions(redis, monkeypat
     assert reasons == [f"0-{number}" for number in range(7)] + [f"1-{number}" for number in range(3)]
 
 
+async def test_letters_of_later_partitions_that_are_added_while_listing_are_not_listed(redis):
+    """The end of each partition is fixed before the first letter, not when its turn comes."""
+    keys = Keys(partitions=2)
+    for partition in range(2):
+        await redis.xadd(keys.dead_letters(partition), FIELDS)
+    listed = []
+    async for letter in list_letters(redis, keys):
+        listed.append(letter.partition)
+        await redis.xadd(keys.dead_letters(1), FIELDS)
+    assert listed == [0, 1]
+
+
 async def test_no_letters_is_an_empty_list(redis, keys):
     """Without a dead-letters stream there is nothing to list."""
     assert await letters_of(redis, keys) == []

@@ -171,6 +171,20 @@ async def test_all_entries_are_listed_over_pages(redis, keys, monkeypatch):
     assert await bodies(redis, keys) == list(range(7))
 
 
+@pytest.mark.parametrize("until", [None, 1 << 50])
+async def test_webhooks_that_are_refused_while_it_is_listed_are_left_out(redis, keys, monkeypatch, until):
+    """A drop of everything takes what was there when it began, and none that nobody has looked at."""
+    monkeypatch.setattr(quarantine, "_PAGE", 2)
+    bounds = Bounds(entries=100, size=10_000, ttl=60)
+    for number in range(5):
+        await keep(redis, keys, refused(number), bounds)
+    seen = []
+    async for kept in list_kept(redis, keys, until=until):
+        seen.append(int(kept.refused.body.split()[0]))
+        await keep(redis, keys, refused(5 + seen[-1]), bounds)
+    assert seen == list(range(5))
+
+
 async def test_an_empty_quarantine_has_no_entries_and_counts_of_zero(redis, keys):
     """Listing, finding and counting work without any key."""
     assert await kept_in(redis, keys) == []
