@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, aclosing, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from router.console.desk.models import DeskAnswer, OpenConversationAnswer
@@ -167,36 +167,52 @@ class _Updates:
             bell = stack.enter_context(self._room.news.listen(identity, self._conversation))
             bell.ring(CONNECTION, LISTS, TRANSCRIPT)
             again, ends_at = False, time.monotonic() + CONNECTED
+            untold: set[str] = set()
             while (left := ends_at - time.monotonic()) > 0:
-                names = await _wait(bell, min(left, _AGAIN) if again else left)
-                again = bool(names & {TRANSCRIPT, LISTS}) and not again
+                untold |= await _wait(bell, min(left, _AGAIN) if again else left)
+                again = bool(untold & {TRANSCRIPT, LISTS}) and not again
                 try:
-                    for event in await self._make(bell, names):
-                        yield event
+                    async with aclosing(self._make(bell, untold)) as events:
+                        async for event in events:
+                            yield event
                 except (RedisError, OSError):
                     again = True  # the hub tells that Redis is away; it may be back by then
                 await asyncio.sleep(PAUSE)
             yield LiveEvent({"word": RECONNECT}, name=RECONNECT, template="desk-word.html")
             await asyncio.sleep(_GOODBYE)
 
-    async def _make(self, bell: Bell, names: set[str]) -> list[LiveEvent]:
-        events = []
+    async def _make(self, bell: Bell, names: set[str]) -> AsyncGenerator[LiveEvent, None]:
+        """Make the events of names and take these away one by one: a read that fails leaves those that were not told.
+
+        What needs no read comes first.
+        """
         if CONNECTION in names:
             state = "up" if self._request.ports.hub.is_up else "down"
-            events.append(LiveEvent({"word": state}, name=CONNECTION, template="desk-word.html"))
+            yield LiveEvent({"word": state}, name=CONNECTION, template="desk-word.html")
         if OFFER in names:
-            events.append(LiveEvent({"word": "offer"}, name=OFFER, template="desk-word.html"))
-        if ANSWER in names:
-            late, bell.late = bell.late, []
-            events += [LiveEvent(one, name=ANSWER, template="desk-answer.html") for one in late]
+            yield LiveEvent({"word": "offer"}, name=OFFER, template="desk-word.html")
+        while bell.late:
+            yield LiveEvent(bell.late.pop(0), name=ANSWER, template="desk-answer.html")
+        names -= {CONNECTION, OFFER, ANSWER}
         if LISTS in names:
-            events += self._news(LISTS, "desk-lists.html", await read_desk(self._request))
-        if TRANSCRIPT in names and self._conversation is not None:
-            with suppress(ConsoleError):  # nothing is known of it any more
-                opened = await open_conversation(self._request, self._conversation[1])
-                shown = await _read_transcript(self._request, opened)
-                events += self._news(TRANSCRIPT, "desk-transcript.html", shown)
-        return events
+            for event in self._news(LISTS, "desk-lists.html", await read_desk(self._request)):
+                yield event
+            names.discard(LISTS)
+        if TRANSCRIPT in names:
+            for event in await self._read_transcript():
+                yield event
+            names.discard(TRANSCRIPT)
+
+    async def _read_transcript(self) -> list[LiveEvent]:
+        """Return the transcript of a page that shows one; nothing if nothing is known of the conversation any more."""
+        if self._conversation is None:
+            return []
+        try:
+            opened = await open_conversation(self._request, self._conversation[1])
+            shown = await _read_transcript(self._request, opened)
+        except ConsoleError:
+            return []
+        return self._news(TRANSCRIPT, "desk-transcript.html", shown)
 
     def _news(self, name: str, template: str, data: dict[str, Any]) -> list[LiveEvent]:
         """Return an event unless the page shows the same already."""

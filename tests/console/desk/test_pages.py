@@ -7,7 +7,8 @@ from html import unescape
 
 import pytest
 
-from router.console.desk import reading, transcripts
+from router.console.desk import pages, reading, transcripts
+from router.console.desk.news import LISTS, OFFER
 from router.core.keys import Target
 from tests.console.desk.make_sound import PATH, make_sound
 from tests.support.waiting import until
@@ -160,8 +161,8 @@ async def test_many_open_pages_cost_no_more_than_one(idle_office, colleagues, re
     """While nothing happens, one reader asks Redis for all of them."""
     dana = await colleagues("dana")
     async with AsyncExitStack() as stack:
-        pages = [await stack.enter_async_context(dana.page()) for _ in range(40)]
-        for page in pages:
+        opened = [await stack.enter_async_context(dana.page()) for _ in range(40)]
+        for page in opened:
             await page.next("lists")
 
         async def is_quiet():
@@ -196,12 +197,34 @@ async def test_pages_of_one_conversation_share_a_reading_of_the_api(office, coll
         await asyncio.gather(*(dana.conversation(conversation) for _ in range(10)))
         assert await office.harness.calls() == before
         async with AsyncExitStack() as stack:
-            pages = [await stack.enter_async_context(dana.page(conversation)) for _ in range(5)]
+            opened = [await stack.enter_async_context(dana.page(conversation)) for _ in range(5)]
             await office.customer_writes("and another thing")
-            for page in pages:
+            for page in opened:
                 await page.next("transcript", "and another thing")
         listed = "GET /v2/Conversations/{conversation}/Communications"
         assert (await office.harness.calls())[listed] - before[listed] <= 3
+
+
+async def test_a_read_that_fails_loses_no_news(idle_office, colleagues, ports, monkeypatch):
+    """What needs no read is told at once, and the rest with the next news, whatever these are."""
+    monkeypatch.setattr(pages, "_AGAIN", 3600.0)
+    dana, reader = await colleagues("dana"), ports.desk.reader
+    read_own = reader.read_own
+
+    async def fail(*_, **__):
+        monkeypatch.setattr(reader, "read_own", read_own)
+        raise ConnectionError("gone")
+
+    async with dana.page() as page:
+        await page.next("lists", "is <strong")
+        monkeypatch.setattr(reader, "read_own", fail)
+        await ports.desk.presence.set_away("dana", is_away=True)
+        ports.desk.news.ring_person("dana", OFFER, LISTS)
+        await page.next("offer")
+        await until(lambda: reader.read_own is read_own)
+        ports.desk.news.ring_person("dana", OFFER)
+        await page.next("offer")
+        assert "I am back" in await page.next("lists")
 
 
 async def test_the_sound_is_what_its_program_makes():
