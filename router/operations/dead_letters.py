@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 #: Letters, and bytes of them, that one step takes.
 STEP: Final = 100
 STEP_BYTES: Final = 4 * 1_048_576
+#: Letters looked at after which the progress is reported, also if none of them matches.
+LOOKED_AT: Final = 100
 #: Why a letter cannot be replayed that does not name a stream of ours.
 NOT_OURS: Final = "cannot be replayed: it does not say which of our streams it is from"
 
@@ -79,15 +81,24 @@ async def find(redis: Redis, keys: Keys, name: str) -> LetterView | None:
 
 
 async def select_letters(
-    redis: Redis, keys: Keys, selection: Selection, *, after: str = "", progress: BulkProgress | None = None
+    redis: Redis,
+    keys: Keys,
+    selection: Selection,
+    *,
+    after: str = "",
+    progress: BulkProgress | None = None,
+    on_progress: OnProgress = ignore,
 ) -> AsyncIterator[LetterView]:
     """Yield the letters that match, oldest first in each partition, those behind `after` (a name).
 
-    Each letter that was looked at is counted in `progress`. Ids that do not exist are passed over.
+    Each letter that was looked at is counted in `progress`, which is reported after every LOOKED_AT of them. Ids that
+    do not exist are passed over.
     """
     async for letter in _candidates(redis, keys, selection, after):
         if progress is not None:
             progress.looked_at += 1
+            if progress.looked_at % LOOKED_AT == 0:
+                on_progress(progress)
         view = view_letter(letter)
         if selection.takes(letter.reason, view.facts, stream=letter.stream, group=letter.group):
             yield view
@@ -119,7 +130,8 @@ async def replay_letters(
     Raises RedisError if Redis does not answer; what was done until then has been told.
     """
     progress = BulkProgress(len(selection.ids) or await count_letters(redis, keys))
-    async for step in _steps(select_letters(redis, keys, selection, progress=progress)):
+    reported = 0
+    async for step in _steps(select_letters(redis, keys, selection, progress=progress, on_progress=on_progress)):
         letters = [one.letter for one in step if can_replay(keys, one.letter)]
         results = await replay_all(redis, keys, letters, replayed_at=to_text(now))
         by_name = {letter.name: result for letter, result in zip(letters, results, strict=True)}
@@ -127,6 +139,9 @@ async def replay_letters(
             outcome = _replayed(view.letter, by_name)
             progress.note(outcome)
             on_outcome(outcome)
+        on_progress(progress)
+        reported = progress.looked_at
+    if progress.looked_at != reported:
         on_progress(progress)
     return progress
 
@@ -141,12 +156,16 @@ async def drop_letters(
 ) -> BulkProgress:
     """Remove all letters that match for good. Raises RedisError."""
     progress = BulkProgress(len(selection.ids) or await count_letters(redis, keys))
-    async for step in _steps(select_letters(redis, keys, selection, progress=progress)):
+    reported = 0
+    async for step in _steps(select_letters(redis, keys, selection, progress=progress, on_progress=on_progress)):
         results = await drop(redis, keys, [one.letter for one in step])
         for view, is_done in zip(step, results, strict=True):
             outcome = EntryOutcome(view.name, is_done=is_done, text="dropped" if is_done else "already gone")
             progress.note(outcome)
             on_outcome(outcome)
+        on_progress(progress)
+        reported = progress.looked_at
+    if progress.looked_at != reported:
         on_progress(progress)
     return progress
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from router.streams.client.connection import Redis
     from router.streams.store.quarantine import Kept
 
-#: Webhooks after which the progress is told.
-STEP: Final = 20
+#: Webhooks looked at after which the progress is reported, also if none of them matches.
+LOOKED_AT: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +81,18 @@ async def select_kept(
     after: str = "",
     progress: BulkProgress | None = None,
     sealer: Sealer = NO_KEYS,
+    on_progress: OnProgress = ignore,
 ) -> AsyncIterator[KeptView]:
-    """Yield the webhooks that match, oldest first, those behind `after`; each one looked at is counted.
+    """Yield the webhooks that match, oldest first, those behind `after`.
 
-    Ids that do not exist are passed over. `sealer` opens what rests sealed.
+    Each one looked at is counted in `progress`, which is reported after every LOOKED_AT of them. Ids that do not
+    exist are passed over. `sealer` opens what rests sealed.
     """
     async for kept in _candidates(redis, keys, selection, after, sealer):
         if progress is not None:
             progress.looked_at += 1
+            if progress.looked_at % LOOKED_AT == 0:
+                on_progress(progress)
         refused = kept.refused
         facts = EntryFacts(kind=refused.source, account=refused.account_id, event_id=refused.event_id)
         if selection.takes(f"{refused.reason}: {refused.detail}", facts):
@@ -122,13 +126,11 @@ async def replay_kept(
 ) -> BulkProgress:
     """Check all webhooks that match once more, and accept those that are right by now. Raises RedisError."""
     progress = BulkProgress(len(selection.ids) or sum((await count_kept(redis, keys)).values()))
-    async for view in select_kept(redis, keys, selection, progress=progress, sealer=sealer):
+    async for view in select_kept(redis, keys, selection, progress=progress, sealer=sealer, on_progress=on_progress):
         result = await replay.replay(view.kept, is_trusted=is_trusted)
         outcome = EntryOutcome(view.name, is_done=result.is_accepted, text=result.text)
         progress.note(outcome)
         on_outcome(outcome)
-        if (progress.done + progress.failed) % STEP == 0:
-            on_progress(progress)
     on_progress(progress)
     return progress
 
@@ -144,12 +146,10 @@ async def drop_kept(
 ) -> BulkProgress:
     """Remove all webhooks that match for good. Raises RedisError."""
     progress = BulkProgress(len(selection.ids) or sum((await count_kept(redis, keys)).values()))
-    async for view in select_kept(redis, keys, selection, progress=progress, sealer=sealer):
+    async for view in select_kept(redis, keys, selection, progress=progress, sealer=sealer, on_progress=on_progress):
         is_done = await remove(redis, keys, view.kept)
         outcome = EntryOutcome(view.name, is_done=is_done, text="dropped" if is_done else "already gone")
         progress.note(outcome)
         on_outcome(outcome)
-        if (progress.done + progress.failed) % STEP == 0:
-            on_progress(progress)
     on_progress(progress)
     return progress

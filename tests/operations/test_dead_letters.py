@@ -191,3 +191,21 @@ async def test_letters_of_all_partitions_are_counted_and_found(redis, redis_url)
     assert await names(redis, keys) == ["0:5-1", "1:5-1"]
     assert [view.name async for view in select_letters(redis, keys, Selection(), after="0:5-1")] == ["1:5-1"]
     assert (await find(redis, keys, "5-1")).name == "0:5-1"
+
+
+@pytest.mark.parametrize("is_replay", [True, False])
+async def test_the_progress_is_reported_while_nothing_matches(redis, keys, deployment, monkeypatch, is_replay):
+    """Whoever asks to stop is heard there; at the end it is complete."""
+    monkeypatch.setattr(dead_letters, "LOOKED_AT", 2)
+    for _ in range(5):
+        await deployment.bury(reason="other")
+    reported, wanted = [], Selection(reason="wanted")
+
+    def note(progress):
+        reported.append((progress.looked_at, progress.done))
+
+    if is_replay:
+        await replay_letters(redis, keys, wanted, now=NOW, on_progress=note)
+    else:
+        await drop_letters(redis, keys, wanted, on_progress=note)
+    assert reported == [(2, 0), (4, 0), (5, 0)]

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from router.core.refused import Bounds
+from router.operations import quarantine
 from router.operations.quarantine import count_kept, drop_kept, find_kept, replay_kept, select_kept
 from router.operations.selection import Selection
 from router.receiver.replay import ReplayOutcome
@@ -93,3 +94,19 @@ async def test_webhooks_are_dropped_for_good(redis, keys, three):
     assert await count_kept(redis, keys) | {"account": 1, "route": 1} == await count_kept(redis, keys)
     await drop_kept(redis, keys, Selection())
     assert sum((await count_kept(redis, keys)).values()) == 0
+
+
+@pytest.mark.parametrize("is_replay", [True, False])
+async def test_the_progress_is_reported_while_nothing_matches(redis, keys, three, monkeypatch, is_replay):
+    """Whoever asks to stop is heard there; at the end it is complete."""
+    monkeypatch.setattr(quarantine, "LOOKED_AT", 2)
+    reported, wanted = [], Selection(reason="wanted")
+
+    def note(progress):
+        reported.append((progress.looked_at, progress.done))
+
+    if is_replay:
+        await replay_kept(redis, keys, wanted, Replay(), on_progress=note)
+    else:
+        await drop_kept(redis, keys, wanted, on_progress=note)
+    assert reported == [(2, 0), (3, 0)]

@@ -133,7 +133,7 @@ def _dry_run(request: ConsoleRequest, selection: Selection) -> Work:
     async def work(steps: JobSteps) -> None:
         previews = LetterPreviews(redis, request.ports.settings)
         progress = BulkProgress(await count_letters(redis, keys))
-        async for view in select_letters(redis, keys, selection, progress=progress):
+        async for view in select_letters(redis, keys, selection, progress=progress, on_progress=steps.note_progress):
             steps.count((await previews.preview(view)).text)
             steps.note_progress(progress)
         steps.note_progress(progress)

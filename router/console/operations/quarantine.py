@@ -164,7 +164,9 @@ def _dry_run(request: ConsoleRequest, selection: Selection) -> Work:
 
     async def work(steps: JobSteps) -> None:
         progress = BulkProgress(sum((await count_kept(redis, keys)).values()))
-        async for view in select_kept(redis, keys, selection, progress=progress, sealer=sealer):
+        async for view in select_kept(
+            redis, keys, selection, progress=progress, sealer=sealer, on_progress=steps.note_progress
+        ):
             steps.count((await replays.preview(view.kept)).text)
             steps.note_progress(progress)
         steps.note_progress(progress)

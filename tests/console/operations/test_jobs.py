@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from router.console.job_runner import JobSteps
 from router.console.roles import Role
 from router.core.keys import Keys
+from router.operations import dead_letters, quarantine
 from router.streams.store.jobs import Job, JobState, JobStore
 from tests.console.operations.scenes import HOSTILE
+from tests.console.operations.test_dead_letters import finished
 from tests.console.operations.test_tail import following
 from tests.support.accounts import CUSTOMER
 
@@ -116,3 +119,20 @@ async def test_an_address_in_a_filter_is_masked_for_a_viewer(reader, store):
         assert (await person.json("/jobs/j1"))["filters"] == {"reason": shown}
         for path in ("/jobs", "/jobs/j1"):
             assert (CUSTOMER in (await person.page(path)).text) == (role is Role.OPERATOR)
+
+
+@pytest.mark.parametrize("path", ["/dead-letters", "/quarantine"])
+async def test_a_dry_run_reports_its_progress_while_nothing_matches(reader, scenes, monkeypatch, path):
+    """It can be stopped there."""
+    for module in (dead_letters, quarantine):
+        monkeypatch.setattr(module, "LOOKED_AT", 2)
+    for number in range(5):
+        await (scenes.letter(number=number) if path == "/dead-letters" else scenes.refused(body=b"%d" % number))
+    reported, note = [], JobSteps.note_progress
+    monkeypatch.setattr(
+        JobSteps, "note_progress", lambda steps, progress: (reported.append(progress.looked_at), note(steps, progress))
+    )
+    operator = await reader()
+    job = await operator.send(path, {"action": "dry-run", "reason": "no such words"})
+    assert (await finished(operator, job["id"]))["counts"] == {}
+    assert reported == [2, 4, 5]
