@@ -13,6 +13,7 @@ from router.console.desk.reading import DeskReader
 from router.console.desk.sending import CommandSender
 from router.console.desk.transcripts import Transcripts
 from router.core.entries import SOURCE_PREFIX
+from router.process.apis import make_replication
 from router.streams.client.clock import RedisClock
 from router.streams.client.connection import RedisError
 from router.streams.store.person_marks import PersonMarks
@@ -44,7 +45,8 @@ class DeskRoom:
         self.sealer = settings.sealer
         self.accounts = tuple(account.sid for account in settings.accounts)
         self.marks = PersonMarks(redis, keys)
-        self.sender = CommandSender(redis, keys, source=source, sealer=settings.sealer)
+        replication = make_replication(settings)
+        self.sender = CommandSender(redis, keys, source=source, sealer=settings.sealer, replication=replication)
         self.news = DeskNews(hub, redis, keys, self.sender, settings.sealer)
         self.presence = PagePresence(redis, keys, self.marks, source=source, clock=time.monotonic)
         self.transcripts = Transcripts(apis, clock=time.monotonic)

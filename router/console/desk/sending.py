@@ -23,6 +23,7 @@ from router.core.routing.command_answers import CommandAnswer, CommandState
 from router.core.routing.commands import Command, OfferCommand, check_data, write_command
 from router.core.sealing import SealedError
 from router.streams.client.connection import RedisError
+from router.streams.client.scripts import NO_REPLICATION, confirm
 from router.tasks import end
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from router.core.keys import Keys
     from router.core.sealing import Sealer
     from router.streams.client.connection import Redis
+    from router.streams.client.scripts import Replication
 
 #: Seconds for which a page waits for the answer to what was done on it.
 PATIENCE: Final = 4.0
@@ -70,12 +72,16 @@ class LateCommand:
 class CommandSender:
     """Writes commands, and knows the answers to the latest ones. `source` names the console in their documents."""
 
-    def __init__(self, redis: Redis, keys: Keys, *, source: str, sealer: Sealer, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, redis: Redis, keys: Keys, *, source: str, sealer: Sealer, replication: Replication = NO_REPLICATION
+    ) -> None:
         self._redis = redis
         self._keys = keys
         self._source = source
         self._sealer = sealer
-        self.patience = patience
+        self._replication = replication
+        #: Seconds for which a page waits for an answer.
+        self.patience = PATIENCE
         self._effects = Effects(redis, keys, COMMANDER, sealer=sealer)
         self._answers: OrderedDict[str, CommandAnswer] = OrderedDict()
         self._waiting: dict[str, asyncio.Event] = {}
@@ -97,12 +103,15 @@ class CommandSender:
             self.on_late(late, answer)
 
     async def write(self, command: Command) -> int:
-        """Write a command to its partition, which is returned. Raises RedisError."""
+        """Write a command to its partition, which is returned, and wait for the replicas. Raises RedisError."""
         partition = self._keys.partition_of(command.subject) if command.subject else 0
         fields: dict[Any, Any] = dict(
             write_command(command.type, command.id, command.raw, source=self._source, sealer=self._sealer)
         )
-        await self._redis.xadd(self._keys.commands(partition), fields)
+        stream = self._keys.commands(partition)
+        await self._redis.xadd(stream, fields)
+        if self._replication.replicas:
+            await confirm(self._redis, stream, self._replication)
         return partition
 
     async def send(self, user: str, kind: str, command_id: str, data: Mapping[str, Any]) -> CommandAnswer:
