@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.core.bulk import BulkProgress, EntryOutcome, ignore
 from router.core.printable import masked
+from router.core.refused import REASONS
 from router.core.sealing import NO_KEYS
 from router.core.timestamps import to_text
 from router.operations.entry_facts import EntryFacts
@@ -95,8 +96,13 @@ async def select_kept(
                 on_progress(progress)
         refused = kept.refused
         facts = EntryFacts(kind=refused.source, account=refused.account_id, event_id=refused.event_id)
-        if selection.takes(f"{refused.reason}: {refused.detail}", facts):
+        if selection.takes(searched(refused.reason, refused.detail, selection.reason), facts):
             yield KeptView(kept)
+
+
+def searched(reason: str, detail: str, wanted: str) -> str:
+    """Return the text of a refusal that a filter applies to: the name of a reason is not looked for in details."""
+    return reason if wanted.casefold() in REASONS else f"{reason}: {detail}"
 
 
 async def _candidates(

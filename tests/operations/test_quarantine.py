@@ -52,6 +52,15 @@ async def test_filters_select_webhooks(redis, keys, three, wanted, expected):
     assert await names(redis, keys, **wanted) == [three[number] for number in expected]
 
 
+@pytest.mark.parametrize("word", ["signature", "SIGNATURE"])
+async def test_the_name_of_a_reason_is_not_looked_for_in_details(redis, keys, three, word):
+    """A detail of another reason may speak of the signature; a drop would take an authentic webhook."""
+    detail = f"the body says account AC9, the signature is of account {ACCOUNT}"
+    await keep(redis, keys, replace(REFUSED, reason="account", detail=detail, body=b"4"), BOUNDS)
+    assert await names(redis, keys, reason=word) == three[:1]
+    assert len(await names(redis, keys, reason="the signature is")) == 1
+
+
 async def test_one_is_found_by_its_name(redis, keys, three):
     """Its JSON has no body and masks what a stranger gave for an id."""
     view = await find_kept(redis, keys, three[1])

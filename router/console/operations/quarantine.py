@@ -21,7 +21,7 @@ from router.console.pages import ConsoleError, Page, Redirect, Role, View
 from router.core.bulk import BulkProgress
 from router.core.errors import AccountError, RouteError, SignatureError
 from router.core.printable import masked
-from router.operations.quarantine import KeptView, count_kept, drop_kept, find_kept, replay_kept, select_kept
+from router.operations.quarantine import KeptView, count_kept, drop_kept, find_kept, replay_kept, searched, select_kept
 from router.operations.redaction import masked_path, plain, shown_body
 from router.operations.signature_advice import advise, request_of
 from router.receiver.replay import QuarantineReplay, ReplayOutcome
@@ -56,7 +56,7 @@ async def list_page(request: ConsoleRequest) -> View:
             following = items[-1]["id"]
             break
         item = view.to_json(unmasked=unmasked)
-        items += [item] if shown in f"{item['reason']}: {item['detail']}".casefold() else []
+        items += [item] if shown in searched(item["reason"], item["detail"], shown).casefold() else []
     counts = await count_kept(ports.redis, ports.keys)
     extra = {
         "filters": read_filters(query),

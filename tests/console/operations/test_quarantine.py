@@ -194,6 +194,15 @@ async def test_the_list_is_paged_and_filtered(reader, scenes):
     assert len((await operator.json("/quarantine?reason=NOT+CONFIGURED"))["items"]) == 1
 
 
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
+async def test_the_name_of_a_reason_is_not_looked_for_in_details(reader, scenes, role):
+    """Whoever filters by `signature` sees what has this reason, not what mentions it."""
+    name = await scenes.refused(body=b"1")
+    await scenes.refused(reason="account", detail="the signature is of another account", body=b"2")
+    data = await (await reader(role)).json("/quarantine?reason=Signature")
+    assert [item["id"] for item in data["items"]] == [name]
+
+
 async def test_webhooks_cannot_be_checked_without_the_settings_for_it(reader, scenes, ports, monkeypatch):
     """The console then says which setting it lacks, and what is in the quarantine can be read."""
     name = await scenes.refused(**webhook())
