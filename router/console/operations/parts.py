@@ -89,7 +89,7 @@ def page_of(items: list[dict[str, Any]], following: str | None = None) -> dict[s
 
 
 FILTER_PARAMETERS: Final = (
-    Parameter("reason", "a part of the reason, whatever its case; the name of a reason of the quarantine: that one only"),
+    Parameter("reason", "a part of the reason, whatever its case; the name of a reason of refusals: that one only"),
     Parameter("stream", "the stream: its key, or what follows the partition in it"),
     Parameter("group", "the consumer group"),
     Parameter("account", "the account SID"),
