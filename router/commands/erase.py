@@ -60,7 +60,9 @@ def _as_lines(report: ErasureReport, *, is_asking: bool) -> Iterator[str]:
             yield f"{place.where:<28} {place.found:>7}{erased}"
     yield from (f"note: {note}" for note in report.notes)
     if not report.found:
-        yield "nothing is kept of this address"
+        yield (
+            "nothing is kept of this address" if report.is_done else "nothing was found: see the notes, and erase again"
+        )
     elif is_asking:
         yield "nothing was erased: give --yes to erase all of this for good"
     elif report.is_dry_run:

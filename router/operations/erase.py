@@ -20,7 +20,7 @@ from router.core.formats import OtherFormatError
 from router.core.ledger.erasing import erase_from, participants_of
 from router.core.stored_fields import open_stored
 from router.core.stories import address_forms, digest_address, name_of_conversation
-from router.operations.erase_spool import erase_spool
+from router.operations.erase_spool import are_spools_empty, erase_spool
 from router.operations.sealing import find_unopened
 from router.process.stories import make_story_index
 from router.streams.client.scripts import load_script
@@ -57,11 +57,15 @@ class ErasedPlace:
 
 @dataclass(slots=True)
 class ErasureReport:
-    """What was found where; `notes` say what else there is to know, `is_done`: the last search found nothing more."""
+    """What was found where; `notes` say what else there is to know.
+
+    `is_done`: the last search found nothing more, and left nothing (`unfinished`) that must be erased later.
+    """
 
     is_dry_run: bool
     places: dict[str, ErasedPlace] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
     is_done: bool = False
 
     @property
@@ -73,6 +77,13 @@ class ErasureReport:
         """Add a note once."""
         if text not in self.notes:
             self.notes.append(text)
+
+    def end(self) -> ErasureReport:
+        """Return the report at the end of the last search."""
+        for text in self.unfinished:
+            self.note(text)
+        self.is_done = not self.unfinished
+        return self
 
     def to_json(self) -> dict[str, Any]:
         """Return the report for programs."""
@@ -117,15 +128,15 @@ class Erasure:
             self._report.note(f"{stream} is searched without what is sealed in it: {problem}")
         for _ in range(PASSES):
             before, keys = self._report.found, self._customer.keys
+            self._report.unfinished.clear()  # this search looks at it again
             await self._learn_persons()
             await self._pass()
             if self._is_dry and keys != self._customer.keys:  # search again, with all addresses of the customer
                 self._report.places.clear()
             elif self._is_dry or self._report.found == before:
-                self._report.is_done = True
-                return self._report
-        self._report.note("events of this customer keep arriving: erase again once they have been processed")
-        return self._report
+                return self._report.end()
+        self._report.unfinished.append("events of this customer keep arriving: erase again once they are processed")
+        return self._report.end()
 
     @property
     def _accounts(self) -> list[str]:
@@ -164,7 +175,7 @@ class Erasure:
         await self._erase_letters()
         await self._erase_quarantine()
         await self._erase_stories()
-        self._erase_spool()
+        await self._erase_spool()
         await self._erase_desk(ledgers)
         for name in found.calls:
             if not self._is_dry:
@@ -179,9 +190,11 @@ class Erasure:
         ):
             self._count(where, len(names), 0 if self._is_dry else await erasing.delete_keys(self._redis, names))
 
-    def _erase_spool(self) -> None:
-        spool = erase_spool(self._settings, self._customer, is_dry_run=self._is_dry)
+    async def _erase_spool(self) -> None:
+        is_empty = await are_spools_empty(self._redis, self._keys)
+        spool = erase_spool(self._settings, self._customer, is_dry_run=self._is_dry, is_held_empty=is_empty)
         self._count("spool", spool.found, spool.erased)
+        self._report.unfinished += spool.unfinished
         for note in spool.notes:
             self._report.note(note)
 
@@ -203,7 +216,7 @@ class Erasure:
                 ledger = await self._store.read_whole(account_id, conversation_id)
                 own = participants_of(ledger, self._customer)
             except OtherFormatError as error:
-                self._report.note(f"the ledger of {conversation_id} stays: {error}")
+                self._report.unfinished.append(f"the ledger of {conversation_id} stays: {error}")
                 continue
             if own.is_only:
                 conversations.add((account_id, conversation_id))
@@ -258,7 +271,7 @@ class Erasure:
         async for kept in list_kept(self._redis, self._keys, sealer=self._sealer):
             refused = kept.refused
             if kept.problem:
-                self._report.note(f"refused webhook {kept.entry_id} cannot be searched: {kept.problem}")
+                self._report.unfinished.append(f"refused webhook {kept.entry_id} cannot be searched: {kept.problem}")
                 continue
             texts = [refused.raw_path, refused.body, refused.detail.encode(), str(refused.headers).encode()]
             if any(map(self._customer.is_in, texts)):
@@ -273,7 +286,7 @@ class Erasure:
                 self._count("ledgers", 1, 1)
                 return
             ledger = await self._store.read_whole(ledger.account_id, ledger.conversation_id)
-        self._report.note(f"the ledger of {ledger.conversation_id} keeps changing: erase again")
+        self._report.unfinished.append(f"the ledger of {ledger.conversation_id} keeps changing: erase again")
 
     async def _erase_desk(self, ledgers: list[Ledger]) -> None:
         """Forget who held a conversation of the customer last; its keys are digests of account and address."""

@@ -7,6 +7,10 @@ import pytest
 
 from router.__main__ import make_parser
 from router.commands.erase import run_erase
+from router.core.aes_gcm import make_sealer
+from router.core.refused import Bounds
+from router.streams.store.quarantine import keep
+from tests.core.test_refused import REFUSED
 from tests.operations.conftest import Deployment, settings  # noqa: F401 - a fixture
 from tests.support.accounts import CUSTOMER
 
@@ -46,6 +50,18 @@ async def test_with_yes_it_is_erased_once(deployment, capsys):
     assert (report["found"], report["done"], report["dry_run"]) == (0, True, False)
     assert await run(CUSTOMER) == 0
     assert capsys.readouterr().out == "nothing is kept of this address\n"
+
+
+async def test_what_is_left_to_be_erased_is_said(deployment, capsys):
+    """Status 1, also if nothing was found: a note says what could not be searched."""
+    await deployment.redis.xadd(deployment.inbound, deployment.webhook())
+    sealer = make_sealer([bytes(32)], lambda: bytes(12))
+    await keep(deployment.redis, deployment.keys, REFUSED, Bounds(entries=3, size=10_000, ttl=60), sealer=sealer)
+    for last in ("erased in part: see the notes, and erase again", "nothing was found: see the notes, and erase again"):
+        assert await run(CUSTOMER, "--yes") == 1
+        lines = capsys.readouterr().out.splitlines()
+        assert any(line.startswith("note: refused webhook") for line in lines)
+        assert lines[-1] == last
 
 
 @pytest.mark.parametrize("text", ["*", "12345", " "])

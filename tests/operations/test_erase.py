@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import time
 
 import pytest
 from redis.exceptions import RedisError
 
 from router.core.addresses import Address
+from router.core.aes_gcm import make_sealer
 from router.core.erasing import read_customer
 from router.core.errors import QueryError
 from router.core.events import share
+from router.core.formats import FORMAT
 from router.core.keys import RESOLVER
+from router.core.refused import Bounds
 from router.core.stories import DAY, event_id, name_of_conversation
 from router.operations.erase import Erasure
 from router.receiver.spool.journal import Journal
+from router.streams.store.announcements import announce
 from router.streams.store.append import Appender, InboundFields
 from router.streams.store.calls import CallStore
 from router.streams.store.ledgers import Store
 from router.streams.store.parking import count_parked
 from router.streams.store.persons import PersonStore
+from router.streams.store.quarantine import keep
 from router.streams.store.stories import StoryAbout, StoryWriter
 from router.streams.store.story_index import StoryBounds, StoryIndex
 from tests.core.builders import CONVERSATION, make_fact, make_participant
+from tests.core.test_refused import REFUSED
 from tests.operations.conftest import SUBJECT
 from tests.support.accounts import ACCOUNT, CUSTOMER, OURS
 from tests.support.contents import read_all
@@ -112,6 +120,7 @@ async def test_events_on_disk_are_erased(deployment, tmp_path):
     )
     held = await erase()
     assert any("router@1-1.sqlite is held by a receiver" in note for note in held.notes)
+    assert not held.is_done
     journal.close()
     assert found_in(await erase(is_dry_run=True)) == {"spool": (1, 0)}
     assert found_in(await erase()) == {"spool": (1, 1)}
@@ -122,6 +131,63 @@ async def test_events_on_disk_are_erased(deployment, tmp_path):
     assert [row.fields.subject for row in left.read(0, 10)] == [OTHERS]
     left.remove([2])
     left.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "spools", "is_done"),
+    [
+        ("", [{"status": "ok", "entries": 0}, {"status": "ok", "entries": 0}], True),
+        ("", [{"status": "ok", "entries": 0}, {"status": "ok", "entries": 2}], False),
+        ("", [{"status": "off"}], False),
+        ("", ["x"], False),
+        ("another", [{"status": "ok", "entries": 0}], False),
+    ],
+)
+async def test_a_spool_that_is_held_and_empty_leaves_nothing_to_erase(deployment, tmp_path, host, spools, is_done):
+    """Receivers on this machine say what waits in their spools; of those that say nothing it is unknown."""
+    settings = deployment.settings.model_copy(update={"spool_dir": str(tmp_path)})
+    journal = Journal(tmp_path / "router@1-1.sqlite")
+    for number, spool in enumerate(spools):
+        record = {"kind": "web", "host": host or socket.gethostname(), "pid": number, "facts": {"spool": spool}}
+        await announce(deployment.redis, deployment.keys, f"web/{number}", json.dumps(record).encode())
+    report = await Erasure(deployment.redis, settings, read_customer(CUSTOMER), is_dry_run=False).run()
+    journal.close()
+    assert (report.is_done, len(report.notes)) == (is_done, int(not is_done))
+
+
+async def test_a_ledger_of_another_release_is_left_to_be_erased(town, erase):
+    """It cannot be read, so the customer is still in it: that is not the end."""
+    await town.take_in()
+    await town.redis.hset(town.keys.conversation(ACCOUNT, CONVERSATION), FORMAT, "99")
+    report = await erase()
+    assert not report.is_done
+    assert [note for note in report.notes if "stays" in note] == report.unfinished
+
+
+async def test_a_refused_webhook_that_cannot_be_opened_is_left_to_be_erased(deployment, erase):
+    """Its key is missing: nobody knows whose it is."""
+    sealer = make_sealer([bytes(32)], lambda: bytes(12))
+    await keep(deployment.redis, deployment.keys, REFUSED, Bounds(entries=3, size=10_000, ttl=60), sealer=sealer)
+    report = await erase()
+    assert (report.found, report.is_done) == (0, False)
+    assert any("cannot be searched" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(("losses", "is_done"), [(20, True), (10_000, False)])
+async def test_a_ledger_that_keeps_changing_is_left_to_be_erased(town, erase, monkeypatch, losses, is_done):
+    """After so many lost commits it is left to the next search, and at last to the next run."""
+    await town.take_in()
+    commit, left = Store.commit, losses
+
+    async def lose(self, ledgers):
+        nonlocal left
+        left -= 1
+        return [False] if left >= 0 else await commit(self, ledgers)
+
+    monkeypatch.setattr(Store, "commit", lose)
+    report = await erase()
+    assert report.is_done is is_done
+    assert any("keeps changing" in note for note in report.notes) is not is_done
 
 
 async def test_all_addresses_of_a_customer_are_erased(deployment, erase):
