@@ -150,16 +150,18 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def write_users(path: Path, users: Users) -> None:
-    """Write the file anew, readable by its owner only; comments in it are lost. Raises OSError."""
+    """Replace the file as a whole or not at all, readable by its owner only; comments are lost. Raises OSError."""
     records = [("user", one.model_dump(exclude_none=True)) for one in users.users.values()]
     records += [("token", one.model_dump()) for one in users.tokens]
     text = _HEAD + "".join(_table(name, record) for name, record in records)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        os.fchmod(descriptor, 0o600)
-        os.write(descriptor, text.encode())
-        os.close(descriptor)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(text.encode())
+            file.flush()
+            os.fsync(descriptor)  # before the rename: after a power failure there is the old file or all of the new one
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

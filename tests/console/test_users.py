@@ -1,5 +1,9 @@
 """The file of users: what it may contain, who may read it, and when it is read again."""
 
+import os
+import resource
+from pathlib import Path
+
 import pytest
 
 from router.console.roles import Role
@@ -30,6 +34,31 @@ def test_what_is_written_is_read(path):
     assert read_users(path) == USERS
     assert path.stat().st_mode & 0o777 == 0o600
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_the_old_file(path):
+    """A write that comes to an end halfway raises, replaces nothing, and leaves neither a draft nor an open file."""
+    write_users(path, USERS)
+    more = Users({name: ConsoleUser(name=name, role=Role.VIEWER) for name in ("n" * 100 + str(i) for i in range(99))})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))  # in bytes; what is beyond it fails as on a full disk
+    open_files = list(Path("/dev/fd").iterdir())
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_users(path, more)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(Path("/dev/fd").iterdir()) == open_files
+    assert read_users(path) == USERS
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_file_is_on_the_disk_before_it_has_its_name(path, monkeypatch):
+    """After a power failure there is the old file or all of the new one."""
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append((os.fstat(file).st_size, path.exists())))
+    write_users(path, USERS)
+    assert synced == [(path.stat().st_size, False)]
 
 
 def test_no_secret_is_in_the_file(path):
