@@ -76,7 +76,8 @@ def _add_user(path: Path, arguments: argparse.Namespace) -> None:
     name = _name(arguments.name)
     read_users(path)  # a mistake in it is reported before anybody types
     password = None if arguments.no_password else make_hash(_ask_password(is_piped=arguments.password_stdin))
-    user = ConsoleUser(name=name, role=Role(arguments.role), password=password)
+    generation = secrets.token_hex(16)
+    user = ConsoleUser(name=name, role=Role(arguments.role), password=password, generation=generation)
     with locked(path):
         known = read_users(path)
         _refuse_other(name, [one.name for one in known.tokens], "token")

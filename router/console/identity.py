@@ -102,8 +102,11 @@ async def _by_cookie(cookie: str, ports: ConsolePorts, *, renew: bool) -> Caller
     if not stored.secret or not hmac.compare_digest(_sign(stored.secret, f"session {session_id}"), _ascii(signature)):
         return None
     content: dict[str, Any] = orjson.loads(stored.content) if stored.content else {}
-    user = ports.users.read().users.get(content.get("user", ""))
+    known = ports.users.read().users
+    user = known.get(content.get("user", ""))
     if user is None or content.get("mark") != user.mark:
+        if known:  # none: the file may have a mistake, after whose correction the session goes on
+            await ports.sign_ins.close(session_id)
         return None
     if ports.clock() >= content["since"] + ports.settings.console_session * _SECOND:
         await ports.sign_ins.close(session_id)

@@ -4,6 +4,7 @@
     name = "NAME"                  # of an agent: the identity in roster.toml
     role = "agent"                 # or operator, viewer
     password = "scrypt$..."        # made by `python -m router console add-user`; without one: links and the proxy only
+    generation = "..."             # random, made anew by each `add-user`, which ends the sessions before
 
     [[token]]
     name = "reports"
@@ -69,11 +70,13 @@ class ConsoleUser(BaseModel):
     name: Annotated[str, AfterValidator(check_name)]
     role: Role
     password: Annotated[str, AfterValidator(_check_hash)] | None = None
+    generation: Annotated[str, Field(pattern="^[0-9a-f]{1,64}$")] | None = None
 
     @property
     def mark(self) -> str:
-        """A digest of the record without its role: a session of an earlier password has another, and has ended."""
-        return sha256(f"{self.name} {self.password}".encode()).hexdigest()
+        """A digest of the record without its role: a session of an earlier record has another, and has ended."""
+        parts = (self.name, str(self.password), *([self.generation] if self.generation else []))
+        return sha256(" ".join(parts).encode()).hexdigest()
 
 
 class ConsoleToken(BaseModel):

@@ -86,6 +86,16 @@ def test_a_user_may_have_no_password(path, capsys):
     assert capsys.readouterr().out == "user   agent     ann  no password\n"
 
 
+def test_each_call_ends_the_sessions_of_a_user_without_a_password(path):
+    """Adding the user once more, before or after a removal, makes another record of it, which fits no session."""
+    marks = []
+    for before in ((), (), ("remove", "ann")):
+        assert not before or main(["console", *before]) == 0
+        assert main(["console", "add-user", "ann", "--role", "agent", "--no-password"]) == 0
+        marks.append(read_users(path).users["ann"].mark)
+    assert len(set(marks)) == 3
+
+
 def test_a_token_is_printed_once(path, capsys):
     """The file has its digest only, and a second call replaces it."""
     assert main(["console", "add-token", "reports", "--role", "viewer"]) == 0

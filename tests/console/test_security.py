@@ -347,6 +347,17 @@ async def test_a_change_of_the_users_ends_sessions(visitors, users_file, before,
     assert (await visitor.get("/account"))[0] == 303
 
 
+async def test_a_session_without_its_user_is_gone_for_good(visitors, ports, redis, users_file):
+    """It is deleted at its next request, so that it does not come back with the user."""
+    visitor = await visitors(Role.OPERATOR)
+    key = ports.keys.console_session(visitor.cookie.value.partition(".")[0])
+    users_file.write_text(users_text().replace('name = "olu"', 'name = "other"'), encoding="utf-8")
+    assert (await visitor.get("/account"))[0] == 303
+    assert not await redis.exists(key)
+    users_file.write_text(users_text(), encoding="utf-8")
+    assert (await visitor.get("/account"))[0] == 303
+
+
 async def test_a_change_of_the_role_counts_at_once(visitors, users_file):
     """The role is not part of the session."""
     visitor = await visitors(Role.OPERATOR)

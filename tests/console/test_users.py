@@ -2,6 +2,7 @@
 
 import os
 import resource
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,14 @@ def test_the_file_is_on_the_disk_before_it_has_its_name(path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda file: synced.append((os.fstat(file).st_size, path.exists())))
     write_users(path, USERS)
     assert synced == [(path.stat().st_size, False)]
+
+
+def test_a_generation_makes_another_user_of_the_same_name():
+    """Sessions of an earlier record do not fit a later one; a record without a generation keeps its sessions."""
+    marks = [ConsoleUser(name="ann", role=Role.AGENT, generation=one).mark for one in ("01", "02")]
+    without = ConsoleUser(name="ann", role=Role.AGENT).mark
+    assert len({*marks, without}) == 3
+    assert without == sha256(b"ann None").hexdigest()
 
 
 def test_no_secret_is_in_the_file(path):
