@@ -15,7 +15,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 N, R, P = 1 << 15, 8, 3
@@ -28,6 +28,9 @@ _MEMORY: Final = 256 << 20
 _HASH: Final = re.compile(r"scrypt\$n=(\d{1,7}),r=(\d{1,2}),p=(\d{1,2})\$([\w+/=]{16,64})\$([\w+/=]{32,128})", re.ASCII)
 #: One at a time: a flood of attempts must not take the memory or the processors from the pages.
 _THREAD: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scrypt")
+#: Comparisons that run or wait; at MOST_WAITING, some 5 s of work, no further one is to be made.
+MOST_WAITING: Final = 20
+_waiting: Final[set[Future[bool]]] = set()
 
 
 def make_hash(password: str, *, n: int = N) -> str:
@@ -46,10 +49,18 @@ def is_hash(text: str) -> bool:
     return _parse(text) is not None
 
 
+def is_full() -> bool:
+    """Return whether so many comparisons wait that a further one must be refused."""
+    return len(_waiting) >= MOST_WAITING
+
+
 async def is_right(password: str, known: str | None) -> bool:
     """Return whether a password has this hash; takes as long where there is none, and does not stall the loop."""
     given = password if len(password.encode("utf-8", "surrogatepass")) <= LONGEST else ""
-    same = await asyncio.get_running_loop().run_in_executor(_THREAD, _compare, given, known or NOBODY)
+    comparison = _THREAD.submit(_compare, given, known or NOBODY)
+    _waiting.add(comparison)
+    comparison.add_done_callback(_waiting.discard)
+    same = await asyncio.wrap_future(comparison)
     return same and known is not None and bool(given)
 
 

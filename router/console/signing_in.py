@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from router.console.identity import address_of, begin_session, end_session
 from router.console.pages import Answer, Page, Parameter, Redirect, View
-from router.console.passwords import is_right
+from router.console.passwords import is_full, is_right
 from router.console.roles import HOMES, ConsoleError, Role
 from router.logs import log
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from router.console.users import ConsoleUser
 
 _WRONG: Final = "The name or the password is not right."
+#: ms to wait while too many passwords are being compared.
+_QUEUE_PAUSE: Final = 5000
 _GONE: Final = "This link is used up, too old or not right. Ask for a new one."
 
 
@@ -33,7 +35,9 @@ async def sign_in(request: ConsoleRequest) -> Answer:
     following = local_path(form.get("next", ""))
     user = ports.users.read().users.get(name)
     known = user.name if user else ""  # somebody may have typed the password here
-    wait = await ports.sign_ins.attempt(address, name)
+    wait = 0 if is_full() else await ports.sign_ins.attempt(address, name)
+    if is_full():  # by now, or before: then it is not counted
+        wait = max(wait, _QUEUE_PAUSE)
     if wait:
         request.leave_no_note()
         seconds = -(-wait // 1000)
@@ -41,6 +45,8 @@ async def sign_in(request: ConsoleRequest) -> Answer:
         message = f"There were too many attempts. Try again in {seconds} s."
         return View({"next": following, "message": message, "name": name}, status=429)
     if not await is_right(password, user.password if user else None) or user is None:
+        if user is None:
+            request.leave_no_note()
         log("console.sign_in", level="warning", result="wrong", user=known, address=address)
         return View({"next": following, "message": _WRONG, "name": name}, status=403)
     await ports.sign_ins.succeeded(address, name)

@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from router.console import passwords
-from router.console.passwords import LONGEST, NOBODY, N, P, R, is_hash, is_right, make_hash
+from router.console.passwords import LONGEST, MOST_WAITING, NOBODY, N, P, R, is_full, is_hash, is_right, make_hash
+from tests.support.waiting import until
 
 PASSWORD = "correct horse battery"
 
@@ -85,3 +86,22 @@ async def test_comparing_does_not_stall_the_loop(monkeypatch):
         release.set()
     assert await asyncio.gather(*tasks) == [False, False]
     assert len(running) == 2
+
+
+async def test_comparisons_do_not_pile_up(monkeypatch):
+    """The queue is full at its limit, counting the one that runs, and no longer once they are done or given up."""
+    release = threading.Event()
+    monkeypatch.setattr(passwords, "_scrypt", lambda *_: b"x" * 32 if release.wait(30) else b"")
+    tasks = []
+    try:
+        for _ in range(MOST_WAITING):
+            assert not is_full()
+            tasks.append(asyncio.create_task(is_right(PASSWORD, None)))
+            await asyncio.sleep(0)
+        assert is_full()
+        tasks.pop().cancel()
+        await until(lambda: not is_full())
+    finally:
+        release.set()
+    assert await asyncio.gather(*tasks) == [False] * (MOST_WAITING - 1)
+    await until(lambda: not passwords._waiting)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from router.console import signing_in
 from router.console.app import make_app
 from router.console.links import make_link
 from router.console.roles import HOMES, Role
@@ -192,6 +193,27 @@ async def test_what_anybody_can_repeat_does_not_displace_the_audit(visitors, por
     assert status == 403
     assert await ports.audit.read() == noted
     assert len(noted) == FREE_BY_USER + 1
+
+
+async def test_names_of_nobody_do_not_displace_the_audit(visitors, ports, lines):
+    """Names can be made up without an end, each with its own free attempts: those that no user has are logged only."""
+    visitor = await visitors()
+    for number in range(3):
+        assert await visitor.sign_in(f"made up {number}", "a wrong password") == 403
+    assert await ports.audit.read() == []
+    assert [line["result"] for line in lines("console.sign_in")] == ["wrong"] * 3
+
+
+async def test_no_password_is_compared_while_too_many_wait(visitors, ports, redis, monkeypatch):
+    """The answer is 429 with a time, is neither counted nor noted, and the next attempt is made as usual."""
+    visitor = await visitors()
+    with monkeypatch.context() as patch:
+        patch.setattr(signing_in, "is_full", lambda: True)
+        status, _, text = await visitor.request("POST", "/sign-in", data={"name": OPERATOR, "password": PASSWORD})
+    assert (status, "Try again in 5 s." in text) == (429, True)
+    assert not await redis.exists(*ports.sign_ins._guesses("127.0.0.1", OPERATOR))
+    assert await ports.audit.read() == []
+    assert await visitor.sign_in(OPERATOR) == 303
 
 
 @pytest.fixture
