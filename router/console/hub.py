@@ -149,27 +149,28 @@ class Hub:
                 self._position = {}
                 await self._wanted.wait()
             try:
-                is_full = await self._read()
+                is_full, outage = await self._read()
             except (RedisError, OSError) as error:
-                self._set_up(is_up=False, reason=describe(error))
-                failures += 1
-                await asyncio.sleep(backoff(INTERVAL, failures - 1, ceiling=LONGEST_PAUSE))
-                continue
-            failures = 0
-            self._set_up(is_up=True)
-            await asyncio.sleep(0 if is_full else INTERVAL)
+                is_full, outage = False, error
+            failures = failures + 1 if outage else 0
+            self._set_up(is_up=outage is None, reason=describe(outage) if outage else "")
+            pause = backoff(INTERVAL, failures - 1, ceiling=LONGEST_PAUSE) if outage else INTERVAL
+            await asyncio.sleep(0 if is_full else pause)
 
-    async def _read(self) -> bool:
-        """Read once; returns whether there may be more."""
-        if not self._position:
-            self._position = await self._last_ids()
+    async def _read(self) -> tuple[bool, Exception | None]:
+        """Read once; returns whether there may be more, and the outage of a part, which holds up no other part."""
+        outage = await self._find_last_ids()
         pipeline = self._redis.pipeline(transaction=False)
         parts = _by_partition(self._position)
         for part in parts:
             pipeline.xread(dict(part), count=PAGE)
         is_full = False
         for part, rows in zip(parts, await pipeline.execute(raise_on_error=False), strict=True):
-            found = await self._read_apart(dict(part), rows) if isinstance(rows, Exception) else rows
+            try:
+                found = await self._read_apart(dict(part), rows) if isinstance(rows, Exception) else rows
+            except (RedisError, OSError) as error:
+                outage = error
+                continue
             for stream, entries in found or []:
                 name = stream.decode()
                 self._position[name] = entries[-1][0].decode()
@@ -177,7 +178,7 @@ class Hub:
                 for entry_id, fields in entries:
                     opened, _ = open_stored(fields, self._sealer)
                     self._publish(Arrival(self._streams[name], name, entry_id.decode(), opened))
-        return is_full
+        return is_full, outage
 
     async def _read_apart(self, part: Mapping[str, str], error: Exception) -> list[Any]:
         """Return the entries of streams that cannot be read together: a key that is no stream has none.
@@ -195,18 +196,20 @@ class Hub:
                     raise
         return found
 
-    async def _last_ids(self) -> dict[str, str]:
+    async def _find_last_ids(self) -> Exception | None:
+        """Begin where the streams end that have no position yet; returns the outage of those that cannot be asked."""
+        streams = [stream for stream in self._streams if stream not in self._position]
         pipeline = self._redis.pipeline(transaction=False)
-        for stream in self._streams:
+        for stream in streams:
             pipeline.xrevrange(stream, count=1)
-        newest: list[Any] = await pipeline.execute(raise_on_error=False)
-        outage = next((one for one in newest if isinstance(one, Exception) and passes(one)), None)
-        if outage is not None:
-            raise outage
-        return {
-            stream: rows[0][0].decode() if rows and not isinstance(rows, Exception) else "0-0"
-            for stream, rows in zip(self._streams, newest, strict=True)
-        }
+        newest: list[Any] = await pipeline.execute(raise_on_error=False) if streams else []
+        outage: Exception | None = None
+        for stream, rows in zip(streams, newest, strict=True):
+            if isinstance(rows, Exception) and passes(rows):
+                outage = rows
+            else:
+                self._position[stream] = rows[0][0].decode() if rows and not isinstance(rows, Exception) else "0-0"
+        return outage
 
     def _publish(self, news: Arrival | RedisState) -> None:
         for subscription in self._subscriptions:

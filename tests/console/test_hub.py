@@ -107,6 +107,64 @@ async def test_a_slow_page_loses_the_oldest_and_is_told(hub):
         assert oldest.entry_id == "3"
 
 
+class NodesDown:
+    """A client like that of a Cluster: the commands for partitions in `down` fail, and the others are answered."""
+
+    def __init__(self, redis):
+        self._redis = redis
+        self.down = set()
+
+    def pipeline(self, **options):
+        """A pipeline of the real client that forgets the answers of nodes which are down."""
+        pipeline = self._redis.pipeline(**options)
+        execute = pipeline.execute
+
+        async def execute_in_part(**how):
+            commands = [str(args) for args, _ in pipeline.command_stack]
+            answers = await execute(**how)
+            return [self._answer(args, answer) for args, answer in zip(commands, answers, strict=True)]
+
+        pipeline.execute = execute_in_part
+        return pipeline
+
+    def _answer(self, command, answer):
+        is_down = any(f"{{{partition}}}" in command for partition in self.down)
+        return ConnectionError("the node is down") if is_down else answer
+
+
+async def test_a_node_that_is_down_stops_no_other(redis):
+    """The partitions of the others go on, Redis is said to be away, and afterwards nothing has been missed."""
+    nodes = NodesDown(redis)
+    hub = Hub(nodes, KEYS)
+    async with running(hub), hub.subscribe() as subscription:
+        await reading(hub)
+        nodes.down = {1}
+        assert await take(subscription) == [RedisState(is_up=False)]
+        for partition in range(3):
+            await redis.xadd(KEYS.commands(partition), {"id": "1"})
+        assert {one.stream for one in await take(subscription, 2)} == {KEYS.commands(0), KEYS.commands(2)}
+        nodes.down = set()
+        news = await take(subscription, 2)
+        assert RedisState(is_up=True) in news
+        assert [one.stream for one in news if isinstance(one, Arrival)] == [KEYS.commands(1)]
+
+
+async def test_a_node_that_is_down_at_first_holds_up_no_other(redis):
+    """The streams that can be asked are followed at once, and the rest from when their node answers."""
+    nodes = NodesDown(redis)
+    nodes.down = {1}
+    hub = Hub(nodes, KEYS)
+    async with running(hub), hub.subscribe() as subscription:
+        await reading(hub)
+        assert await take(subscription) == [RedisState(is_up=False)]
+        await redis.xadd(KEYS.commands(0), {"id": "1"})
+        assert [one.stream for one in await take(subscription)] == [KEYS.commands(0)]
+        nodes.down = set()
+        assert await take(subscription) == [RedisState(is_up=True)]
+        await redis.xadd(KEYS.commands(1), {"id": "2"})
+        assert [one.stream for one in await take(subscription)] == [KEYS.commands(1)]
+
+
 async def test_an_outage_of_redis_is_news(own_server):
     """Open pages hear that Redis is away, and that it is back; a page opened meanwhile hears it at once."""
     redis = connect(own_server.url, timeout=scaled(1))
