@@ -161,7 +161,7 @@ class PersonAnswer(BaseModel):
 
 
 class OpenConversationAnswer(DeskConversation):
-    """What `/desk/conversations/{conversation}` shows. `left_out` lines are older than those shown."""
+    """What `/desk/conversations/{conversation}` shows; `left_out` lines are older than those, 0 if it `is_whole`."""
 
     is_classic: bool
     is_closed: bool
@@ -174,6 +174,7 @@ class OpenConversationAnswer(DeskConversation):
     members: list[MemberAnswer]
     lines: list[LineAnswer]
     left_out: int
+    is_whole: bool
     problem: str
     notice: DeskNotice | None
     draft: dict[str, str]

@@ -101,8 +101,8 @@ async def read_conversation(
 ) -> dict[str, Any]:
     """Return the data of a conversation's page; `draft` is what was written into its forms and not sent."""
     team = request.ports.desk.team
-    shown = await _read_transcript(request, opened, is_whole="all" in request.query)
-    return shown | {
+    return await _read_transcript(request, opened) | {
+        "is_whole": _asks_for_all(request),
         "notice": notice,
         "draft": {"text": "", "note": ""} | (draft or {}),
         "form": form_id or make_form_id(),
@@ -112,12 +112,15 @@ async def read_conversation(
     }
 
 
-async def _read_transcript(
-    request: ConsoleRequest, opened: OpenedConversation, *, is_whole: bool = False
-) -> dict[str, Any]:
+async def _read_transcript(request: ConsoleRequest, opened: OpenedConversation) -> dict[str, Any]:
     return await request.ports.desk.reader.read_conversation(
-        opened, request.user, is_unmasked=request.sees_unmasked, is_whole=is_whole
+        opened, request.user, is_unmasked=request.sees_unmasked, is_whole=_asks_for_all(request)
     )
+
+
+def _asks_for_all(request: ConsoleRequest) -> bool:
+    """Return whether all lines of the transcript are asked for; a page that shows them connects with the same."""
+    return "all" in request.query
 
 
 async def _note_load(request: ConsoleRequest) -> None:
@@ -233,6 +236,7 @@ async def _wait(bell: Bell, seconds: float) -> set[str]:
 
 
 _DONE_PARAMETER: Final = Parameter("done", "what was just done, for the notice on the page")
+_ALL_PARAMETER: Final = Parameter("all", "all lines of the transcript, and not only the newest")
 PAGES: Final = (
     Page(
         "GET",
@@ -252,7 +256,7 @@ PAGES: Final = (
         Role.AGENT,
         "News of the desk",
         is_live=True,
-        query=(Parameter("conversation", "also the news of this conversation"),),
+        query=(Parameter("conversation", "also the news of this conversation"), _ALL_PARAMETER),
     ),
     Page(
         "GET",
@@ -261,7 +265,7 @@ PAGES: Final = (
         Role.AGENT,
         "Conversation",
         CONVERSATION,
-        query=(_DONE_PARAMETER, Parameter("all", "all lines of the transcript, and not only the newest")),
+        query=(_DONE_PARAMETER, _ALL_PARAMETER),
         answer=OpenConversationAnswer,
     ),
 )

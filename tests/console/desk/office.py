@@ -123,9 +123,9 @@ class Colleague(Visitor):
         return answer
 
     @asynccontextmanager
-    async def page(self, conversation_id: str = "") -> AsyncIterator[LivePage]:
-        """Have a page connected while the block runs."""
-        query = f"?conversation={conversation_id}" if conversation_id else ""
+    async def page(self, conversation_id: str = "", more: str = "") -> AsyncIterator[LivePage]:
+        """Have a page connected while the block runs; `more` ends the query."""
+        query = f"?conversation={conversation_id}{more}" if conversation_id else ""
         cookies = {one.key: one.value for one in self.session.cookie_jar}
         async with (
             ClientSession(self.url, cookies=cookies, timeout=ClientTimeout(None)) as session,

@@ -155,6 +155,11 @@ async def test_a_long_conversation_is_read_to_its_end(office, colleagues, monkey
         assert "earlier lines" in text
         _, _, text = await dana.get(f"{path}?all=1")
         assert [number for number in range(6) if f"number {number}" in text] == [0, 1, 2, 3, 4, 5]
+        assert f'data-events="/desk/events?conversation={conversation}&amp;all=1"' in text
+        async with dana.page(conversation, "&all=1") as page:
+            await page.next("transcript", "number 0")
+        async with dana.page(conversation) as page:
+            await page.next("transcript", "earlier lines")
 
 
 async def test_many_open_pages_cost_no_more_than_one(idle_office, colleagues, redis):
