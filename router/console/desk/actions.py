@@ -7,6 +7,7 @@ again without being done twice.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -102,14 +103,21 @@ async def answer_offer(request: ConsoleRequest) -> Answer:
     answer = await _send(request, kind, data, form.form)
     home = OfferCommand(**data).home
     shown = {"answer": answer.to_json()}
-    if answer.state is CommandState.DONE and kind == "offer.decline":
+    is_done = answer.state is CommandState.DONE
+    if is_done and kind == "offer.decline":
         return Redirect(f"/desk?done={kind}", shown)
-    if home is not None and kind == "offer.accept":
-        opened = await request.ports.desk.reader.find(home[1])
-        if answer.state is CommandState.DONE or (opened is not None and own_agent(opened.holding) == request.user):
-            return Redirect(f"/desk/conversations/{home[1]}", shown)
+    if home is not None and kind == "offer.accept" and (is_done or await _is_own(request, home[1])):
+        return Redirect(f"/desk/conversations/{home[1]}", shown)
     data = await read_desk(request, problem(answer.explanation)) | shown | _error(answer)
     return View(data, _STATUSES[answer.state], DESK)
+
+
+async def _is_own(request: ConsoleRequest, conversation_id: str) -> bool:
+    """Return whether the caller has a conversation, as far as it can be read."""
+    with suppress(ConsoleError):
+        opened = await request.ports.desk.reader.find(conversation_id)
+        return opened is not None and own_agent(opened.holding) == request.user
+    return False
 
 
 def _error(answer: CommandAnswer) -> dict[str, str]:

@@ -111,12 +111,22 @@ class HeldConversation(DeskConversation):
     asked: str | None
 
 
+class UnreadableConversation(BaseModel):
+    """A conversation of which the console cannot tell whether the person has it, or is asked about it."""
+
+    id: str
+    account: str
+
+
 class DeskAnswer(BaseModel):
     """What `/desk` shows."""
 
     agent: DeskPersonAnswer
     offers: list[DeskOffer]
     conversations: list[HeldConversation]
+    unreadable: list[UnreadableConversation] = Field(
+        description="conversations in data of another release, or sealed with a key that the console does not have"
+    )
     notice: DeskNotice | None
     form: str
 

@@ -17,7 +17,6 @@ from router.console.desk.news import ANSWER, CONNECTION, LISTS, OFFER, TRANSCRIP
 from router.console.desk.transcripts import FRESH
 from router.console.identity import Way
 from router.console.pages import ConsoleError, Live, LiveEvent, Page, Parameter, Role, View
-from router.core.formats import OtherFormatError
 from router.streams.client.connection import RedisError
 
 if TYPE_CHECKING:
@@ -67,28 +66,18 @@ def problem(text: str) -> dict[str, str]:
 
 async def read_desk(request: ConsoleRequest, notice: dict[str, str] | None = None) -> dict[str, Any]:
     """Return the data of the desk."""
-    try:
-        own = await request.ports.desk.reader.read_own(request.user, is_unmasked=request.sees_unmasked)
-    except OtherFormatError as error:
-        raise _of_another_release() from error
+    own = await request.ports.desk.reader.read_own(request.user, is_unmasked=request.sees_unmasked)
     return own | {"notice": notice, "form": make_form_id()}
 
 
 async def open_conversation(request: ConsoleRequest, conversation_id: str) -> OpenedConversation:
     """Return a conversation that the caller may open; raises ConsoleError."""
-    try:
-        opened = await request.ports.desk.reader.find(conversation_id)
-    except OtherFormatError as error:
-        raise _of_another_release() from error
+    opened = await request.ports.desk.reader.find(conversation_id)
     if opened is None:
         raise ConsoleError(404, "Nothing is known of this conversation.")
     if request.role is not Role.OPERATOR and not opened.concerns(request.user):
         raise ConsoleError(403, "This conversation is not yours.")
     return opened
-
-
-def _of_another_release() -> ConsoleError:
-    return ConsoleError(503, "A worker of another release has this data now. Try again after the upgrade.")
 
 
 async def read_conversation(

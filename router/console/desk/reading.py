@@ -5,12 +5,15 @@ Which conversations concern a person is what the desk of the router says; who ha
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from router.console.desk.news import LISTS
+from router.console.pages import ConsoleError
 from router.core.addresses import mask
 from router.core.classic.members import is_classic
+from router.core.formats import OtherFormatError
 from router.core.ledger.floor import holding_of
 from router.core.ledger.marker import PARTICIPANT, read_marker
 from router.core.ledger.transcript import (
@@ -24,6 +27,7 @@ from router.core.ledger.transcript import (
     with_those_who_left,
 )
 from router.core.routing.wishes import channel_of, own_agent
+from router.core.sealing import TamperedError
 from router.core.timestamps import to_text
 from router.operations.decisions import find_ledger, read_journal
 from router.operations.team import Presence, presence_of
@@ -31,7 +35,7 @@ from router.streams.store.desk import Desk
 from router.streams.store.ledgers import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from router.console.desk.news import Conversation, DeskNews
     from router.console.desk.transcripts import ApiReading, Transcripts
@@ -47,6 +51,8 @@ if TYPE_CHECKING:
 
 #: Lines of a transcript that are shown at first: the newest.
 MAX_LINES: Final = 300
+#: Data of another release, or sealed with a key that is not here; or changed since it was sealed.
+_UNREADABLE: Final = (OtherFormatError, TamperedError)
 _SECOND: Final = 1000
 
 
@@ -104,10 +110,13 @@ class DeskReader:
         marks = await self._marks.read_marks(identity, map(_mark, names))
         now = self._clock() // _SECOND
         is_present = found is not None and found.state.present_until > now
-        offers, conversations = [], []
+        offers, conversations, unreadable = [], [], []
         for name in names:
-            ledger = await self._store.read_whole(*name)
-            holding = holding_of(ledger)
+            try:
+                holding = holding_of(await self._store.read_whole(*name))
+            except _UNREADABLE:
+                unreadable.append({"id": name[1], "account": name[0]})
+                continue
             if holding is None or holding.is_closed:
                 continue
             shown = self._show(name, holding, is_unmasked=is_unmasked)
@@ -127,6 +136,7 @@ class DeskReader:
             },
             "offers": sorted(offers, key=lambda one: str(one["expires_at"])),
             "conversations": conversations,
+            "unreadable": unreadable,
         }
 
     async def read_others(self, identity: str) -> list[dict[str, Any]]:
@@ -160,9 +170,13 @@ class DeskReader:
         }
 
     async def find(self, conversation_id: str) -> OpenedConversation | None:
-        """Return a conversation of a configured account, None if nothing is known of it, or nobody was announced."""
-        ledger = await find_ledger(self._redis, self._store, self._settings, conversation_id)
-        holding = holding_of(ledger) if ledger is not None else None
+        """Return a conversation of a configured account, None if nothing is known of it, or nobody was announced.
+
+        Raises ConsoleError if it cannot be read.
+        """
+        with _readable():
+            ledger = await find_ledger(self._redis, self._store, self._settings, conversation_id)
+            holding = holding_of(ledger) if ledger is not None else None
         if ledger is None or holding is None:
             return None
         journal, _ = await read_journal(self._redis, self._settings, ledger)
@@ -171,17 +185,21 @@ class DeskReader:
     async def read_conversation(
         self, opened: OpenedConversation, identity: str, *, is_unmasked: bool, is_whole: bool = False
     ) -> dict[str, Any]:
-        """Return a conversation with its transcript, all or the newest MAX_LINES of it, and note that it was read."""
+        """Return a conversation with its transcript, all or the newest MAX_LINES of it, and note that it was read.
+
+        Raises ConsoleError if it cannot be read.
+        """
         name, holding = opened.name, opened.holding
         reading = await self._transcripts.read(name, self._news.changes_of(name))
         latest = self._news.recent(name).latest
         if latest and own_agent(holding) == identity and await self._marks.mark_read(identity, _mark(name), latest):
             self._news.ring_person(identity, LISTS)
-        markers = {
-            field.removeprefix(PARTICIPANT): read_marker(text)
-            for field, text in opened.ledger.fields.items()
-            if field.startswith(PARTICIPANT)
-        }
+        with _readable():
+            markers = {
+                field.removeprefix(PARTICIPANT): read_marker(text)
+                for field, text in opened.ledger.fields.items()
+                if field.startswith(PARTICIPANT)
+            }
         members = with_those_who_left(name_people(reading.members, self._people), markers)
         lines = self._lines(opened, reading)
         shown = lines if is_whole else lines[-MAX_LINES:]
@@ -212,6 +230,16 @@ class DeskReader:
 
     def _name_of(self, agent: str | None) -> str:
         return self._team.name_of(agent) if agent else ""
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Raise ConsoleError if what the block reads cannot be read here."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        text = "It has another format or key, as a worker of another release writes it. Try again after the upgrade."
+        raise ConsoleError(503, f"This conversation cannot be read now. {text}") from error
 
 
 def _mark(name: Conversation) -> str:

@@ -9,8 +9,11 @@ import pytest
 
 from router.console.desk import pages, reading, transcripts
 from router.console.desk.news import LISTS, OFFER
+from router.console.pages import ConsoleError
 from router.core.keys import Target
+from router.core.ledger.marker import PARTICIPANT
 from tests.console.desk.make_sound import PATH, make_sound
+from tests.support.accounts import ACCOUNT, OTHER_CUSTOMER
 from tests.support.waiting import until
 
 MARKUP = '<script>alert(1)</script><img src=x onerror="alert(2)">'
@@ -133,6 +136,65 @@ async def test_the_api_away_is_said_and_the_rest_works(office, colleagues, monke
         assert [line["text"] for line in shown["lines"] if line["kind"] == "said"] == ["my order is broken"]
         office.sandbox.clear_faults()
         assert (await dana.conversation(conversation))["problem"] == ""
+
+
+async def test_a_conversation_of_another_release_leaves_the_rest_of_the_desk(office, colleagues, redis):
+    """Its card has no content, the others and the connected page are as ever, and what is written in it is kept."""
+    dana = await colleagues("dana")
+    async with dana.page() as desk:
+        first = await office.hold(dana)
+        fields = await dana.form(f"/desk/conversations/{first}", "/reply")
+        second = await office.customer_writes("another", sender=OTHER_CUSTOMER)
+        await office.ask_for_person(second, agent="dana")
+        await dana.answer(await dana.offer(), "accept")
+        await redis.hset(office.keys.conversation(ACCOUNT, first), "format", "99")
+        shown = await dana.desk()
+        assert [one["id"] for one in shown["conversations"]] == [second]
+        assert shown["unreadable"] == [{"id": first, "account": ACCOUNT}]
+        assert "This conversation cannot be read now" in (await dana.get("/desk"))[2]
+        await redis.hset(office.keys.conversation(ACCOUNT, second), "format", "99")
+        desk.forget()
+        await dana.post("/desk/presence", {"state": "away"})
+        assert "My conversations (0)" in await desk.next("lists", "cannot be read now")
+        path = f"/desk/conversations/{first}/reply"
+        status, _, text = await dana.send(path, fields | {"text": "what I wrote"})
+        assert status == 503
+        assert "what I wrote</textarea>" in text
+        status, _, text = await dana.get(f"/desk/conversations/{first}")
+        assert (status, "of another release" in text) == (503, True)
+        await redis.delete(office.keys.conversation(ACCOUNT, first), office.keys.conversation(ACCOUNT, second))
+
+
+async def test_a_participant_of_another_release_is_said(office, colleagues, redis):
+    """Only the page of that conversation is not available."""
+    dana = await colleagues("dana")
+    async with dana.page():
+        conversation = await office.hold(dana)
+        name = office.keys.conversation(ACCOUNT, conversation)
+        await redis.hset(name, f"{PARTICIPANT}conv_participant_x", '{"format": "99"}')
+        status, _, text = await dana.get(f"/desk/conversations/{conversation}")
+        assert (status, "of another release" in text) == (503, True)
+        await redis.hdel(name, f"{PARTICIPANT}conv_participant_x")
+
+
+async def test_an_offer_that_was_accepted_leads_on_without_a_look(office, colleagues, ports, monkeypatch):
+    """What cannot be read afterwards takes nothing from what was done."""
+    dana = await colleagues("dana")
+    async with dana.page():
+        conversation = await office.customer_writes()
+        await office.until_present("dana")
+        await office.ask_for_person(conversation)
+        offer = await dana.offer()
+
+        async def fail(_):
+            raise ConsoleError(503, "not now")
+
+        monkeypatch.setattr(ports.desk.reader, "find", fail)
+        status, headers, _ = await dana.answer(offer, "accept")
+        assert (status, headers["Location"]) == (303, f"/desk/conversations/{conversation}")
+        fields = await dana.form("/desk", "/desk/presence")
+        status, _, text = await dana.send("/desk/offers", fields | {"offer": offer["offer"], "answer": "accept"})
+        assert (status, 'class="problem"' in text) == (409, True)
 
 
 async def test_a_long_conversation_is_read_to_its_end(office, colleagues, monkeypatch):
