@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 BEAT: Final = 1.0
 #: Seconds until the end of a job is noted once more, while Redis is away.
 RETRY: Final = 2.0
-#: Outcomes that are told apart; all others are counted together.
+#: Outcomes that are told apart; further ones are counted by their kind, or together if they have none.
 MOST_KINDS: Final = 20
 OTHERS: Final = "others"
 
@@ -67,13 +67,17 @@ class JobSteps:
 
     def note_outcome(self, outcome: EntryOutcome) -> None:
         """Count an outcome: what failed by its reason."""
-        self.count(self._job.what.rpartition(".")[2] if outcome.is_done else outcome.text)
+        done = self._job.what.rpartition(".")[2]
+        self.count(*((done, done) if outcome.is_done else (outcome.text, outcome.kind)))
 
-    def count(self, outcome: str) -> None:
-        """Count an entry by its outcome, whose words may quote what a stranger wrote: viewers see the counts, too."""
+    def count(self, outcome: str, kind: str = "") -> None:
+        """Count an entry by its outcome, whose words may quote what a stranger wrote: viewers see the counts, too.
+
+        Beyond MOST_KINDS outcomes it is counted by its `kind`, one of a few that quote nothing.
+        """
         outcome = masked(outcome, has_ids=False)
-        is_new = outcome not in self._counts
-        self._counts[OTHERS if is_new and len(self._counts) >= MOST_KINDS else outcome] += 1
+        is_full = outcome not in self._counts and len(self._counts) >= MOST_KINDS
+        self._counts[(kind or OTHERS) if is_full else outcome] += 1
 
 
 class JobRunner:

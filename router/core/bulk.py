@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EntryOutcome:
-    """The outcome for one entry; its text is for people, without private values. Without `is_done` it is as before."""
+    """The outcome for one entry; its text is for people, without private values. Without `is_done` it is as before.
+
+    `kind` sums up outcomes whose texts differ; it quotes nothing. Empty: the text is one of a few.
+    """
 
     name: str
     is_done: bool
     text: str
+    kind: str = ""
 
 
 @dataclass(slots=True)

@@ -66,6 +66,13 @@ class ReplayPreview:
         problem = f"; it would be given up again: {self.problem}" if self.problem else ""
         return f"goes back on {self.stream}: {takers}{closed}{problem}"
 
+    @property
+    def kind(self) -> str:
+        """The sum of previews that differ in their streams, groups and problems."""
+        if not self.can_replay:
+            return NOT_OURS
+        return "would be given up again" if self.problem else "goes back on its stream"
+
     def to_json(self) -> dict[str, Any]:
         """Return the preview for programs."""
         takers = [

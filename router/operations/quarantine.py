@@ -134,7 +134,7 @@ async def replay_kept(
     progress = BulkProgress(len(selection.ids) or sum((await count_kept(redis, keys)).values()))
     async for view in select_kept(redis, keys, selection, progress=progress, sealer=sealer, on_progress=on_progress):
         result = await replay.replay(view.kept, is_trusted=is_trusted)
-        outcome = EntryOutcome(view.name, is_done=result.is_accepted, text=result.text)
+        outcome = EntryOutcome(view.name, is_done=result.is_accepted, text=result.text, kind=result.kind)
         progress.note(outcome)
         on_outcome(outcome)
     on_progress(progress)

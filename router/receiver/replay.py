@@ -38,10 +38,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReplayOutcome:
-    """The outcome of one replay, with a `text` for the operator; without `is_accepted` the webhook is still kept."""
+    """The outcome of one replay, with a `text` for the operator; without `is_accepted` the webhook is still kept.
+
+    `kind` sums up outcomes whose texts differ; it quotes nothing of the webhook.
+    """
 
     is_accepted: bool
     text: str
+    kind: str = ""
 
 
 class QuarantineReplay:
@@ -67,7 +71,8 @@ class QuarantineReplay:
         except WebhookError as error:
             return _still_refused(error)
         except NotDurableError as error:
-            return ReplayOutcome(is_accepted=False, text=f"not accepted, Redis failed: {error}")
+            kind = "not accepted, Redis failed"
+            return ReplayOutcome(is_accepted=False, text=f"{kind}: {error}", kind=kind)
         await remove(self._redis, self._keys, kept)
         return ReplayOutcome(is_accepted=True, text=_describe(events, new))
 
@@ -80,7 +85,8 @@ class QuarantineReplay:
         except WebhookError as error:
             return _still_refused(error)
         events = len(accepted.pieces)
-        return ReplayOutcome(is_accepted=True, text="would be accepted" + (f" ({events} events)" if events > 1 else ""))
+        kind = "would be accepted"
+        return ReplayOutcome(is_accepted=True, text=kind + (f" ({events} events)" if events > 1 else ""), kind=kind)
 
     async def _check(self, kept: Kept, *, is_trusted: bool) -> tuple[Source, AcceptedWebhook]:
         """Return the source of a webhook, and what is in it; raises WebhookError."""
@@ -108,7 +114,8 @@ class QuarantineReplay:
 
 
 def _still_refused(error: WebhookError) -> ReplayOutcome:
-    return ReplayOutcome(is_accepted=False, text=f"still refused: {error.status} {error.reason}: {error}")
+    kind = f"still refused: {error.status} {error.reason}"
+    return ReplayOutcome(is_accepted=False, text=f"{kind}: {error}", kind=f"{kind}, other details")
 
 
 def _describe(events: int, new: int) -> str:

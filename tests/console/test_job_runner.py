@@ -202,6 +202,18 @@ def test_outcomes_are_bounded_in_number():
     assert (steps.job.counts["outcome 0"], steps.job.counts[OTHERS]) == (2, 5)
 
 
+@pytest.mark.parametrize("is_done", [True, False])
+def test_an_outcome_of_a_known_kind_is_never_among_the_others(is_done):
+    """What was done, and how many were refused for which reason, is told however many texts there were before."""
+    steps = JobSteps(Job("j", "quarantine.replay", "olu", {}, 1))
+    for number in range(MOST_KINDS):
+        steps.note_outcome(EntryOutcome("1-0", is_done=False, text=f"no account {number}", kind="no account, other"))
+    for number in range(2):
+        steps.note_outcome(EntryOutcome("1-0", is_done=is_done, text=f"no account x{number}", kind="no account, other"))
+    assert OTHERS not in steps.job.counts
+    assert steps.job.counts["replay" if is_done else "no account, other"] == 2
+
+
 def test_a_number_in_an_outcome_is_masked():
     """The reason for a refusal may quote what a stranger wrote."""
     steps = JobSteps(Job("j", "quarantine.replay", "olu", {}, 1))

@@ -8,7 +8,7 @@ from router.agents.effects import Effects
 from router.core.entries import CommunicationData
 from router.core.keys import Target
 from router.core.resources import Participant, ParticipantAddress
-from router.operations.dead_letters import find
+from router.operations.dead_letters import NOT_OURS, find
 from router.operations.previews import LetterPreviews
 from router.streams.consuming.groups import ensure_group
 from tests.handlers.harness import make
@@ -49,6 +49,15 @@ async def test_what_cannot_be_read_would_be_given_up_again(keys, preview):
     assert (await preview()).problem == "missing or blank: From, To, MessageSid"
     command = await preview({"command": b'{"type": "command.x", "id": "1", "data": {}}'}, stream=keys.commands(0))
     assert command.problem
+
+
+async def test_the_kind_of_a_preview_quotes_nothing(preview, entry, keys):
+    """Many previews are summed up by it, whatever streams and reasons they name."""
+    assert (await preview()).kind == "would be given up again"
+    assert (
+        await preview(fields_of(entry), stream=keys.participants(0, Target.AI_AGENT))
+    ).kind == "goes back on its stream"
+    assert (await preview(stream="none")).kind == NOT_OURS
 
 
 async def test_groups_that_run_and_those_that_do_not(redis, keys, deployment, preview):

@@ -134,7 +134,8 @@ def _dry_run(request: ConsoleRequest, selection: Selection) -> Work:
         previews = LetterPreviews(redis, request.ports.settings)
         progress = BulkProgress(await count_letters(redis, keys))
         async for view in select_letters(redis, keys, selection, progress=progress, on_progress=steps.note_progress):
-            steps.count((await previews.preview(view)).text)
+            preview = await previews.preview(view)
+            steps.count(preview.text, preview.kind)
             steps.note_progress(progress)
         steps.note_progress(progress)
 

@@ -167,7 +167,8 @@ def _dry_run(request: ConsoleRequest, selection: Selection) -> Work:
         async for view in select_kept(
             redis, keys, selection, progress=progress, sealer=sealer, on_progress=steps.note_progress
         ):
-            steps.count((await replays.preview(view.kept)).text)
+            preview = await replays.preview(view.kept)
+            steps.count(preview.text, preview.kind)
             steps.note_progress(progress)
         steps.note_progress(progress)
 

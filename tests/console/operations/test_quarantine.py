@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from router.console.job_runner import MOST_KINDS
 from router.console.operations import quarantine
 from router.console.roles import Role
 from router.streams.store.quarantine import list_kept
@@ -166,6 +167,23 @@ async def test_all_that_match_are_replayed_after_a_dry_run(reader, scenes, redis
     assert [name.startswith("still refused: 403 signature") for name in counts] == [False, True]
     assert await redis.xlen(ports.keys.inbound(0)) == 30
     assert len(await kept(redis, ports)) == 4
+
+
+async def test_junk_does_not_hide_how_many_would_be_accepted(reader, scenes):
+    """Strangers may name as many accounts as they like: those beyond the bound are summed up by status and reason."""
+    for number in range(MOST_KINDS + 3):
+        body = f"AccountSid=AC{number:032x}".encode()
+        await scenes.refused(**webhook(number) | {"body": body, "reason": "account"})
+    await scenes.refused(**webhook(50))
+    operator = await reader()
+    dry = await finished(operator, (await operator.send("/quarantine", {"action": "dry-run"}))["id"])
+    assert dry["counts"]["would be accepted"] == 1
+    assert dry["counts"]["still refused: 403 account, other details"] == 3
+    job = await finished(
+        operator, (await operator.send("/quarantine", {"action": "replay", "dry_run": dry["id"]}))["id"]
+    )
+    assert job["counts"]["replay"] == 1
+    assert job["counts"]["still refused: 403 account, other details"] == 3
 
 
 async def test_all_that_match_are_dropped_after_a_dry_run(reader, scenes, redis, ports):
