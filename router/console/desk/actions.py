@@ -203,6 +203,7 @@ class _Attempt:
             opened,
             notice=problem(answer.explanation),
             draft=self._draft,
+            target=self._target,
             form_id=self._form_id if is_pending else None,
         )
         return View(data | {"answer": answer.to_json()} | _error(answer), status, CONVERSATION)

@@ -188,6 +188,7 @@ class OpenConversationAnswer(DeskConversation):
     problem: str
     notice: DeskNotice | None
     draft: dict[str, str]
+    target: dict[str, str] = Field(description="to whom it was to be passed on, if that was refused or not confirmed")
     form: str
     people: list[PersonAnswer]
     queues: list[str]

@@ -86,14 +86,16 @@ async def read_conversation(
     *,
     notice: dict[str, str] | None = None,
     draft: dict[str, str] | None = None,
+    target: dict[str, str] | None = None,
     form_id: str | None = None,
 ) -> dict[str, Any]:
-    """Return the data of a conversation's page; `draft` is what was written into its forms and not sent."""
+    """Return the data of a conversation's page; `draft` and `target`: written and chosen in its forms and not sent."""
     team = request.ports.desk.team
     return await _read_transcript(request, opened) | {
         "is_whole": _asks_for_all(request),
         "notice": notice,
         "draft": {"text": "", "note": ""} | (draft or {}),
+        "target": target or {},
         "form": form_id or make_form_id(),
         "people": await request.ports.desk.reader.read_others(request.user),
         "queues": sorted({"default", *team.queues}),

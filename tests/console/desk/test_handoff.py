@@ -179,6 +179,25 @@ async def test_a_form_that_is_sent_twice_is_one_command(office, colleagues):
         assert (said.count("once only"), said.count("and another")) == (1, 1)
 
 
+async def test_a_transfer_that_is_not_confirmed_keeps_to_whom(idle_office, colleagues, ports, office_settings):
+    """Person, queue and skill are still chosen, so that pressing again asks the same ones: it is the same command."""
+    office, dana = idle_office, await colleagues("dana")
+    async with dana.page():
+        async with working(office_settings):
+            conversation = await office.hold(dana)
+        ports.desk.sender.patience = 0.05
+        chosen = {"agent": "eli", "queue": "default", "skills": "refunds"}
+        status, _, page = await dana.act(conversation, "transfer", **chosen)
+        assert status == 202
+        form = page[page.index("/transfer") :]
+        shown = dict(re.findall(r'<select id="[^"]+" name="([a-z]+)">.*?value="([a-z]*)" selected', form, re.DOTALL))
+        assert shown == chosen
+        path = f"/desk/conversations/{conversation}/transfer"
+        await dana.send(path, hidden_fields(page, "/transfer") | shown)
+        rows = await office.redis.xrange(office.keys.commands(0))
+        assert len({one[b"id"] for _, one in rows if one[b"type"] == b"conversation.transfer"}) == 1
+
+
 async def test_two_tabs_that_accept_one_offer_both_lead_to_the_conversation(office, colleagues):
     """The second click comes too late for the offer, and the conversation is theirs all the same."""
     dana = await colleagues("dana")
