@@ -31,8 +31,9 @@ DESK: Final = "desk.html"
 CONVERSATION: Final = "desk-conversation.html"
 #: Seconds between two updates of one page, however much happens.
 PAUSE: Final = 0.3
-#: Seconds after a change until the transcript is read once more: a text of ours has no entry that tells of it.
-_AGAIN: Final = FRESH + 0.5
+#: Seconds after a change at which the transcript is read once more: a text of ours has no entry that tells of it, and
+#: an AI agent answers some time after the customer has written. The lists are read once more.
+_LOOKS: Final = (FRESH + 0.5, 10.0, 30.0)
 #: Seconds after which a page connects anew. One that is gone without a word, behind a proxy that does not notice, does
 #: not, and the person's presence ends.
 CONNECTED: Final = 300.0
@@ -160,20 +161,29 @@ class _Updates:
                 stack.enter_context(self._room.presence.page(identity))
             bell = stack.enter_context(self._room.news.listen(identity, self._conversation))
             bell.ring(CONNECTION, LISTS, TRANSCRIPT)
-            again, ends_at = False, time.monotonic() + CONNECTED
+            looks: list[float] = []
             untold: set[str] = set()
-            while (left := ends_at - time.monotonic()) > 0:
-                untold |= await _wait(bell, min(left, _AGAIN) if again else left)
-                again = bool(untold & {TRANSCRIPT, LISTS}) and not again
+            ends_at = time.monotonic() + CONNECTED
+            while (now := time.monotonic()) < ends_at:
+                changed = await _wait(bell, min([ends_at, *looks]) - now)
+                if changed & {TRANSCRIPT, LISTS}:
+                    looks = self._plan_looks()
+                elif not changed:
+                    looks = looks[1:]
+                untold |= changed or {TRANSCRIPT, LISTS}
                 try:
                     async with aclosing(self._make(bell, untold)) as events:
                         async for event in events:
                             yield event
                 except (RedisError, OSError):
-                    again = True  # the hub tells that Redis is away; it may be back by then
+                    looks = looks or self._plan_looks()  # the hub tells that Redis is away; it may be back by then
                 await asyncio.sleep(PAUSE)
             yield LiveEvent({"word": RECONNECT}, name=RECONNECT, template="desk-word.html")
             await asyncio.sleep(_GOODBYE)
+
+    def _plan_looks(self) -> list[float]:
+        now = time.monotonic()
+        return [now + one for one in (_LOOKS if self._conversation else _LOOKS[:1])]
 
     async def _make(self, bell: Bell, names: set[str]) -> AsyncGenerator[LiveEvent, None]:
         """Make the events of names and take these away one by one: a read that fails leaves those that were not told.
@@ -219,11 +229,11 @@ class _Updates:
 
 
 async def _wait(bell: Bell, seconds: float) -> set[str]:
-    """Return what has changed; the transcript and the lists if nothing has within so many seconds."""
+    """Return what has changed, nothing if nothing has within so many seconds."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             return await bell.wait()
-    return {TRANSCRIPT, LISTS}
+    return set()
 
 
 _DONE_PARAMETER: Final = Parameter("done", "what was just done, for the notice on the page")

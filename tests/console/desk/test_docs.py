@@ -3,6 +3,7 @@
 import re
 
 from router.console.desk import PAGES
+from router.console.desk.pages import _LOOKS
 from router.console.desk.presence import LEAVING, LOADED, PAUSE, RENEW
 from router.console.desk.reading import MAX_LINES
 from router.console.desk.sending import PATIENCE
@@ -37,3 +38,5 @@ def test_times_are_those_of_the_code():
     assert "counts for two minutes" in TEXT
     assert f"within {PATIENCE:.0f} s" in TEXT
     assert f"newest {MAX_LINES} lines" in re.sub(r"\s+", " ", TEXT)
+    first, second, last = _LOOKS
+    assert f"after {first:g}, {second:g} and {last:g} s" in TEXT

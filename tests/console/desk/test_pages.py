@@ -13,7 +13,7 @@ from router.console.pages import ConsoleError
 from router.core.keys import Target
 from router.core.ledger.marker import PARTICIPANT
 from tests.console.desk.make_sound import PATH, make_sound
-from tests.support.accounts import ACCOUNT, OTHER_CUSTOMER
+from tests.support.accounts import ACCOUNT, CUSTOMER, OTHER_CUSTOMER, OURS
 from tests.support.waiting import until
 
 MARKUP = '<script>alert(1)</script><img src=x onerror="alert(2)">'
@@ -272,9 +272,24 @@ async def test_pages_of_one_conversation_share_a_reading_of_the_api(office, coll
         assert (await office.harness.calls())[listed] - before[listed] <= 3
 
 
+async def test_a_text_of_ours_is_shown_after_any_change(office, colleagues, monkeypatch):
+    """No entry tells of it: after each change, also the second of two, the page reads the transcript again."""
+    monkeypatch.setattr(transcripts, "FRESH", 0.0)
+    monkeypatch.setattr(pages, "_LOOKS", tuple(0.3 * number for number in range(1, 300)))
+    dana = await colleagues("dana")
+    async with dana.page():
+        conversation = await office.hold(dana, "hello")
+        async with dana.page(conversation) as page:
+            for text in ("one", "two"):
+                await office.customer_writes(text)
+                await page.next("transcript", text)
+            await office.sandbox.capture(OURS, CUSTOMER, body="from us")
+            await page.next("transcript", "from us")
+
+
 async def test_a_read_that_fails_loses_no_news(idle_office, colleagues, ports, monkeypatch):
     """What needs no read is told at once, and the rest with the next news, whatever these are."""
-    monkeypatch.setattr(pages, "_AGAIN", 3600.0)
+    monkeypatch.setattr(pages, "_LOOKS", (3600.0,))
     dana, reader = await colleagues("dana"), ports.desk.reader
     read_own = reader.read_own
 
