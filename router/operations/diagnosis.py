@@ -89,10 +89,10 @@ def _nobody_reads(status: Status) -> Iterator[Problem]:
 def _late(status: Status) -> Iterator[Problem]:
     """Find groups that are read, and have entries older than LATE that are not parked."""
     for stream, group in _groups(status):
-        is_parked = group.oldest_parked is not None and group.oldest == group.oldest_parked
-        if group.oldest is None or is_parked or not group.is_read or status.at - group.oldest < LATE:
+        oldest = group.oldest_active
+        if oldest is None or not group.is_read or status.at - oldest < LATE:
             continue
-        age = _age(status, group.oldest)
+        age = _age(status, oldest)
         text = (
             f"{stream.kind}: the oldest entry that {group.name} has not finished is {age} old ("
             f"{group.lag:,} unread, {group.pending:,} under way)"

@@ -25,16 +25,21 @@ AT_ONCE: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class GroupReport:
-    """A group. `lag`: entries that it has not read; `oldest`: the time of the oldest that it has not finished (µs)."""
+    """A group. `lag`: entries that it has not read; `oldest_active`: time of the oldest unread or pending one (µs)."""
 
     name: str
     lag: int
     pending: int
     parked: int
-    oldest: int | None
+    oldest_active: int | None
     oldest_parked: int | None
     lanes: tuple[Lane, ...]
     readers: tuple[Consumer, ...]
+
+    @property
+    def oldest(self) -> int | None:
+        """The time of the oldest entry that it has not finished (µs)."""
+        return min((one for one in (self.oldest_active, self.oldest_parked) if one is not None), default=None)
 
     @property
     def is_read(self) -> bool:
@@ -122,7 +127,7 @@ def _report(group: GroupState, readers: list[Consumer]) -> GroupReport:
         lag=group.lag,
         pending=group.pending,
         parked=group.parked,
-        oldest=_micros(group.oldest),
+        oldest_active=_micros(group.oldest_active),
         oldest_parked=_micros(group.oldest_parked),
         lanes=group.lanes,
         readers=tuple(readers),

@@ -91,7 +91,7 @@ CASES = {
     "refused": (replace(WELL, refused_lately=2), Level.DEGRADED, "2 webhooks of our accounts refused"),
     "dead letters": (replace(WELL, dead_letters=10_000), Level.DEGRADED, "10,000 dead letters"),
     "waiting": (
-        replace(with_group(parked=4, oldest=NOW - LATE, oldest_parked=NOW - LATE), waiting=4),
+        replace(with_group(parked=4, oldest_parked=NOW - LATE), waiting=4),
         Level.DEGRADED,
         "4 events waiting for something to recover, the oldest for 60 s",
     ),
@@ -99,6 +99,11 @@ CASES = {
         with_group(lag=1, oldest=NOW - 3 * LATE),
         Level.DEGRADED,
         "inbound: the oldest entry that resolver has not finished is 3 minutes old",
+    ),
+    "late behind a parked one": (
+        with_group(lag=1, oldest=NOW - 2 * LATE, parked=1, oldest_parked=NOW - LATE + 1_000_000),
+        Level.DEGRADED,
+        "inbound: the oldest entry that resolver has not finished is 2 minutes old",
     ),
     "customers wait": (
         replace(WELL, queues=(QueueReport("billing", True, 2, NOW - LATE, 0, (), ()),)),
@@ -148,7 +153,7 @@ def test_who_waits_is_named():
 @pytest.mark.parametrize(
     "status",
     [
-        with_group(parked=1, oldest=NOW - LATE + 1_000_000, oldest_parked=NOW - LATE + 1_000_000),
+        with_group(parked=1, oldest_parked=NOW - LATE + 1_000_000),
         with_group(lag=1, oldest=NOW - LATE + 1_000_000),
         replace(WELL, queues=(QueueReport("billing", True, 2, NOW - LATE, 1, (), ()),)),
         replace(WELL, queues=(QueueReport("billing", True, 2, NOW - 1, 0, (), ()),)),

@@ -58,12 +58,14 @@ def _late_groups(state: StreamState, late: int, now: float) -> list[Finding]:
     """Return a finding for each group with an unfinished entry older than `late` seconds at `now`."""
     found = []
     for group in state.groups:
-        age = now - group.oldest / 1000 if group.oldest is not None else 0.0
-        if age > late and group.oldest == group.oldest_parked:
-            oldest = f"the oldest {show_span(age)} old"
+        age, parked = (
+            now - oldest / 1000 if oldest is not None else 0.0 for oldest in (group.oldest_active, group.oldest_parked)
+        )
+        if parked > late:
+            oldest = f"the oldest {show_span(parked)} old"
             text = f"group {group.name} has {group.parked} parked events, {oldest}: see `python -m router waiting`"
             found.append(Finding("warn", state.key, text))
-        elif age > late:
+        if age > late:
             text = (
                 f"group {group.name} has not finished an entry {show_span(age)} old ({group.pending} pending, "
                 f"{group.lag} unread, {group.consumers} consumers), so nothing newer can "

@@ -36,18 +36,23 @@ GONE: Final = 60_000
 class GroupState:
     """A consumer group; `lag` is the number of entries that it has not read (up to COUNTED if the server does not say).
 
-    `oldest` is the time (ms) of the oldest entry that it has not finished, None if there is none. `parked` entries wait
-    outside the pending ones; `oldest_parked` is the time of the oldest of them, `lanes` what they wait in.
+    `oldest_active` is the time (ms) of the oldest entry that is unread or pending, None if there is none. `parked`
+    entries wait outside the pending ones; `oldest_parked` is the time of the oldest of them, `lanes` what they wait in.
     """
 
     name: str
     consumers: int
     pending: int
     lag: int
-    oldest: int | None = None
+    oldest_active: int | None = None
     parked: int = 0
     oldest_parked: int | None = None
     lanes: tuple[Lane, ...] = ()
+
+    @property
+    def oldest(self) -> int | None:
+        """The time (ms) of the oldest entry that it has not finished, None if there is none."""
+        return min((one for one in (self.oldest_active, self.oldest_parked) if one is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +139,14 @@ async def _read_group(redis: Redis, keys: Keys, key: str, raw_name: bytes) -> Gr
             return None
         raise
     row = next(row for row in rows if row["name"] == raw_name)
-    oldest_parked = int(first[0][1]) if first else None
-    unfinished = [time for time in (await _oldest(redis, key, row, summary), oldest_parked) if time is not None]
     return GroupState(
         name,
         row["consumers"],
         row["pending"],
         await _count_unread(redis, key, row) if row.get("lag") is None else row["lag"],
-        min(unfinished, default=None),
+        await _oldest(redis, key, row, summary),
         parked,
-        oldest_parked,
+        int(first[0][1]) if first else None,
         tuple(await parking.list_lanes(redis, keys, key, name)) if parked else (),
     )
 
