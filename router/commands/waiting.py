@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 async def run_waiting(arguments: argparse.Namespace) -> int:
     """Print the events that wait and match; returns 0."""
-    count = 0
+    count, previous = 0, ""
     async with connected() as (redis, settings):
         clock = RedisClock(settings.keys.inbound(0))
         await clock.measure(redis)
@@ -29,7 +29,9 @@ async def run_waiting(arguments: argparse.Namespace) -> int:
             if arguments.json:
                 show_json(event.to_json(unmasked=arguments.unmasked), unmasked=arguments.unmasked)
             else:
-                show(*_as_lines(event, clock(), unmasked=arguments.unmasked), unmasked=arguments.unmasked)
+                lines = _as_lines(event, clock(), is_told=previous == event.subject, unmasked=arguments.unmasked)
+                show(*lines, unmasked=arguments.unmasked)
+                previous = event.subject
             if count == arguments.limit:
                 break
     if not arguments.json:
@@ -37,8 +39,8 @@ async def run_waiting(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _as_lines(event: WaitingEvent, now: int, *, unmasked: bool) -> list[str]:
-    """Return the lines of an event: for how long and what, then why; one behind another has only the first."""
+def _as_lines(event: WaitingEvent, now: int, *, is_told: bool, unmasked: bool) -> list[str]:
+    """Return the lines of an event: for how long and what, then why, unless the line above has told that."""
     facts = event.facts.to_json(unmasked=unmasked)
     about = {
         "": event.event_id or event.entry_id,
@@ -49,8 +51,10 @@ def _as_lines(event: WaitingEvent, now: int, *, unmasked: bool) -> list[str]:
     }
     words = [f"{name} {plain(value)}".lstrip() for name, value in about.items() if value]
     line = f"{to_text(event.since)}  since {show_span((now - event.since) / 1_000_000)}  {'  '.join(words)}"
-    if not event.is_first:
+    if is_told:
         return [f"{line}  (behind the one above)"]
+    if not event.is_first:
+        line += "  (behind earlier ones)"
     left = (event.due - now) / 1_000_000
     due = f"again in {show_span(left)}" if left > 0 else "due now"
     tries = f"tried {event.tries} times" if event.tries != 1 else "tried once"

@@ -31,7 +31,8 @@ _PAGE: Final = 100
 class WaitingEvent:
     """One event that waits for a group. Times in µs since 1970; `tries` count the attempts that did not succeed.
 
-    `is_first`: it is the next of its customer, conversation or call; the others wait behind it.
+    `is_first`: it is the next of its customer, conversation or call, the `subject`; the others wait behind it, and the
+    reason, due time and tries are those of the subject.
     """
 
     stream: str
@@ -43,6 +44,7 @@ class WaitingEvent:
     due: int
     tries: int
     is_first: bool
+    subject: str
 
     @property
     def event_id(self) -> str:
@@ -121,6 +123,7 @@ async def _read(redis: Redis, stream: str, group: str, page: list[ParkedEntry], 
             due=entry.due * 1000,
             tries=entry.tries,
             is_first=entry.subject != before,
+            subject=entry.subject,
         )
         for entry, rows, before in zip(page, found, subjects, strict=False)
     ]

@@ -44,6 +44,16 @@ async def test_an_event_has_its_reason_and_what_is_behind_it_has_not(deployment,
     assert (CUSTOMER in shown, shown.splitlines()[-1]) == (True, "1 event waits")
 
 
+async def test_an_event_behind_others_has_the_reason_if_they_are_not_shown(deployment, capsys):
+    """The command that a story recommends shows one event of its customer: why it waits is what somebody looks for."""
+    await deployment.park("k1", "k2", since=1_767_787_200_000)
+    await run("--event", event_id("k2"))
+    line, why, last = capsys.readouterr().out.splitlines()
+    assert line.endswith("  (behind earlier ones)")
+    assert why.startswith("    the API is away; tried 3 times, again in ")
+    assert last == "1 event waits"
+
+
 async def test_filters_and_json(deployment, capsys):
     """One object a line; a filter that takes nothing prints nothing."""
     await deployment.park("k1")
