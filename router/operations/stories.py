@@ -6,6 +6,7 @@ events that are not finished. An event that left no line yet is found by its cla
 
 from __future__ import annotations
 
+import re
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 
 from router.core.addresses import mask
 from router.core.errors import QueryError
+from router.core.ids import SID_DIGITS
 from router.core.printable import masked_key
 from router.core.routing.journal import read_line as read_journal_line
 from router.core.stories import (
@@ -50,7 +52,7 @@ MOST_STAGES: Final = 500
 #: Conversations whose journals are read.
 MOST_CONVERSATIONS: Final = 20
 #: Ids of which the whole conversation is the story; of all others the events that they name.
-_WHOLE: Final = ("conv_conversation_", "conv_participant_", "CH", "MB")
+_WHOLE: Final = re.compile(f"conv_(conversation|participant)_|(CH|MB){SID_DIGITS}$")
 #: What people write for "everything".
 _WILDCARDS: Final = "*?%_ "
 #: What stands for the middle of an address in logs, lists and lines of `dev`.
@@ -100,7 +102,7 @@ class StorySearch:
         if _MASK in name:
             raise QueryError(f"{name} is masked: name the whole address, or an id that stands beside it")
         now: int = await load_script("time").run(self._redis, [self._keys.inbound(0)], [])
-        forms = [] if is_event_id(name) or name.startswith(_WHOLE) else address_forms(name)
+        forms = [] if is_event_id(name) or _WHOLE.match(name) else address_forms(name)
         found, subject = await self._find_named(name, now, around), name
         if not found.lines and forms and (customer := await self._find_customer(forms, now, around)).lines:
             found, subject = customer, mask(forms[0])
@@ -115,7 +117,7 @@ class StorySearch:
 
     async def _find_named(self, name: str, now: int, around: int | None) -> _Found:
         """Return the lines of an id or a key: of the whole conversation, or of the events that are meant."""
-        if name.startswith(_WHOLE):
+        if _WHOLE.match(name):
             lists = [name_of_conversation(account, name) for account in self._accounts]
             return _gather(await self._reader.find(now=now, lists=lists, pointers=[name_of(name)], around=around))
         keys = self._unfinished.keys_of(name)

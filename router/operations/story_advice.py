@@ -105,17 +105,20 @@ _COMPILED: Final = tuple((name, re.compile(pattern), advice) for name, pattern, 
 def advise(stages: Sequence[StoryStage]) -> list[Advice | None]:
     """Return for each stage of a story, in order of time, what to do about it; of offers for the last one only.
 
-    Nothing is to be done about a refused webhook whose event was accepted later: by a replay, or from another source.
+    Nothing is to be done about a refused webhook whose event was accepted later, by a replay or from another source, or
+    about an event that was given up and replayed.
     """
     last = {_row_of(stage): at for at, stage in enumerate(stages)}
     accepted = {stage.id: at for at, stage in enumerate(stages) if stage.stage is not StageName.REFUSED}
-    return [
-        None
-        if (stage.stage in _LAST_ONLY and last[_row_of(stage)] != at)
-        or (stage.stage is StageName.REFUSED and accepted.get(stage.id, at) > at)
-        else _find(stage)
-        for at, stage in enumerate(stages)
-    ]
+    replayed = {stage.id: at for at, stage in enumerate(stages) if stage.stage is StageName.REPLAYED}
+
+    def is_settled(at: int, stage: StoryStage) -> bool:
+        if stage.stage in _LAST_ONLY:
+            return last[_row_of(stage)] != at
+        later = {StageName.REFUSED: accepted, StageName.DEAD: replayed}.get(stage.stage, {})
+        return later.get(stage.id, at) > at
+
+    return [None if is_settled(at, stage) else _find(stage) for at, stage in enumerate(stages)]
 
 
 def _row_of(stage: StoryStage) -> str:

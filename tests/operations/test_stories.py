@@ -7,14 +7,17 @@ import time
 import orjson
 import pytest
 
+from router.core.addresses import Channel, canonicalize
 from router.core.errors import QueryError
-from router.core.stories import event_id
+from router.core.stories import StageName, event_id
+from router.process.stories import make_stories
 from router.receiver.replay import QuarantineReplay
 from router.simulator.messages import message
 from router.simulator.voice import call
 from router.streams.client.connection import RedisError
 from router.streams.store.dead_letters import list_letters, replay_all
 from router.streams.store.quarantine import list_kept
+from router.streams.store.stories import StoryAbout
 from tests.harness.deployment import Deployment, count_parked
 from tests.harness.sandbox import running_sandbox
 from tests.harness.settings import write_config
@@ -65,6 +68,17 @@ async def test_every_key_finds_it(parts):
         assert story.to_json()["stages"][0]["id"] == event_id(KEY)
     for query in [sid_of(2), OTHER_CUSTOMER, OURS, "conv_conversation_1", "conv_participant_1", "ev_1", "x" * 10_000]:
         assert not (await parts.story(query)).found, query
+
+
+@pytest.mark.parametrize(("channel", "address"), [(Channel.CHAT, "CHRISTINE"), (Channel.EMAIL, "MBauer@example.com")])
+async def test_a_customer_whose_address_begins_like_a_sid(parts, channel, address):
+    """CH and MB begin ids of classic conversations and participants, and names of people too."""
+    settings = parts.settings()
+    writer = make_stories(settings, parts.redis, process="worker", clock=lambda: time.time_ns() // 1000)
+    addresses = (canonicalize(channel, address),)
+    writer.tell(0, StoryAbout("ev_" + "1" * 24, ACCOUNT, addresses=addresses), StageName.WAITING, "for something")
+    await writer.close()
+    assert [stage.detail for stage in (await parts.story(address)).stages][:1] == ["for something"]
 
 
 async def test_the_latest_messages_of_a_customer_over_channels(parts):

@@ -74,6 +74,13 @@ def test_a_refused_webhook_whose_event_was_accepted_later_needs_nothing():
     assert [one is None for one in advise([stage(StageName.RESOLVED), refused, other])] == [True, False, True]
 
 
+def test_what_was_given_up_and_replayed_needs_nothing():
+    """Only a death that no replay follows has advice."""
+    dead, replayed = stage(StageName.DEAD, "given up by ai-agent"), stage(StageName.REPLAYED)
+    assert [one is None for one in advise([dead, replayed, stage(StageName.CONSUMED)])] == [True, True, True]
+    assert [one is None for one in advise([dead, replayed, dead])] == [True, True, False]
+
+
 def test_of_offers_the_last_one_has_advice():
     """Offers follow each other, whatever commands and times they come from."""
     offers = [stage(StageName.OFFERED, f"conversation {CONVERSATION}", event) for event in ("", "ev_2", "")]

@@ -19,7 +19,7 @@ from router.core.ledger.marker import PARTICIPANT, read_marker
 from router.core.policy import Facts
 from router.operations.decisions import read_decisions
 from router.operations.redaction import plain
-from router.process.terminal import CommandFailedError, show
+from router.process.terminal import CommandFailedError, complain, show
 from router.settings.policy_file import read_policy
 from router.settings.team_file import read_team
 
@@ -59,7 +59,8 @@ async def run_explain(arguments: argparse.Namespace) -> int:
         other = _read_other(Path(arguments.other), settings) if arguments.other else None
         found = await read_decisions(redis, settings, arguments.id, on_page=_say_pages)
         if found is None:
-            show(f"nothing is known of {plain(arguments.id)}: its data may have expired, or be in another namespace")
+            text = f"nothing is known of {plain(arguments.id)}"
+            complain(f"{text}: its data may have expired, or be in another namespace")
             return NOTHING
         if arguments.json:
             show(json.dumps(_as_data(found, other)))
@@ -71,7 +72,7 @@ async def run_explain(arguments: argparse.Namespace) -> int:
 
 def _say_pages(pages: int) -> None:
     if pages % 100 == 0:
-        show(f"… {pages} pages of conversations searched")
+        complain(f"… {pages} pages of conversations searched")
 
 
 def _read_other(path: Path, settings: Settings) -> Other:

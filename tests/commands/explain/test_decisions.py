@@ -139,5 +139,8 @@ async def test_what_another_policy_would_have_decided(place, capsys, tmp_path):
 
 
 async def test_nothing_is_known(redis, environment, capsys):
-    """The exit status tells a program too."""
-    assert "nothing is known of p9" in await explain(capsys, "p9", status=1)
+    """The exit status tells a program too, which finds nothing but JSON on standard output."""
+    assert await run_explain(make_parser().parse_args(["explain", "--json", "p9"])) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "nothing is known of p9" in shown.err
