@@ -116,7 +116,12 @@ class PendingEntries:
         for delivery in done:
             if delivery.crashes:
                 pipeline.hdel(self.crashes.key(delivery.stream), delivery.entry_id)
-        results = await pipeline.execute(raise_on_error=False)
+        try:
+            results = await pipeline.execute(raise_on_error=False)
+        except (RedisError, OSError) as error:
+            if stories is not None and batches:
+                stories.lose(sum(batch.lines for batch in batches), error)
+            raise
         if stories is not None:
             await stories.settle(batches, results[:first])
         for result in results[first:]:

@@ -18,6 +18,15 @@ local function erase(day, list)
   end
 end
 
+-- Let later lines of the day make a pointer again.
+local function forget(day, list, name)
+  local key = P .. day .. ':l' .. list
+  local header = redis.call('LINDEX', key, 0)
+  if header then
+    redis.call('LSET', key, 0, (string.gsub(header, ' ' .. name, '')))
+  end
+end
+
 -- Returns the header of a list if it is of a conversation.
 local function header_of(day, list)
   local header = redis.call('LINDEX', P .. day .. ':l' .. list, 0)
@@ -44,6 +53,7 @@ for index = 3, 2 + days do
           end
           if not is_dry then
             redis.call('LREM', bucket, 0, pointer)
+            forget(day, list, name)
           end
         end
       end

@@ -7,9 +7,9 @@
 -- Returns the numbers of lines that were indexed, of lines that could not be, and of batches that still wait.
 -- Keys behind the beginning: `new` batches that wait, `<ms of writing> <number of lines>` and the lines, one on each
 -- line, as JSON has no line breaks; `turn` while no other run takes anything; `<day>:l<name>` a list, its first element
--- names account and conversation; `<day>:i<start>` a bucket, pointers `<rest of a name><name of a list>` of the names
--- that start so; `lists` all lists by their age. What is of one day expires together, so that nothing must be renewed
--- for each event.
+-- has account, conversation, and the names of customers and participants that point to it; `<day>:i<start>` a bucket,
+-- pointers `<rest of a name><name of a list>` of the names that start so; `lists` all lists by their age. What is of one
+-- day expires together, so that nothing must be renewed for each event.
 local P, life, most = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local longest, widest, enough = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local NEW, LISTS = P .. 'new', P .. 'lists'
@@ -33,9 +33,9 @@ local function point(D, name, list)
   end
 end
 
-local function begin(day, now, list, header, body)
+local function begin(day, now, list, body)
   local key = P .. day .. 'l' .. list
-  call('RPUSH', key, header, body)
+  call('RPUSH', key, '', body)
   call('EXPIRE', key, life)
   call('ZADD', LISTS, now, day .. list)
   call('EXPIRE', LISTS, life)
@@ -46,6 +46,8 @@ local function begin(day, now, list, header, body)
   end
 end
 
+-- Characters of the names that a list remembers: of more, each line makes a pointer of its own.
+local MOST_POINTING = 700
 -- Where the elements of a line are: the resource (masked, perhaps), the conversation, the participant, the key, the empty
 -- object.
 local EVENT = { resource = 9, conversation = 15, participant = 16, key = 19, cut = 20 }
@@ -54,7 +56,6 @@ local STAGE = { resource = 7, conversation = 13, participant = 14, cut = 9 }
 local function index(day, now, line)
   local D, all = P .. day, cjson.decode(line)
   local at = all[1] == 'event' and EVENT or STAGE
-  local is_news = at == STAGE and all[4] ~= 'consumed' and all[4] ~= 'sent' or all[12] == 'joined'
   local own, account, digests = sub(all[2], 4, 19), all[at.cut + 1], all[at.cut + 2]
   local masked, resource = text_of(all[at.cut + 3]), text_of(all[at.resource])
   local conversation, participant = text_of(all[at.conversation]), text_of(all[at.participant])
@@ -63,10 +64,10 @@ local function index(day, now, line)
   local list = conversation and name_of(account .. ' ' .. conversation) or own
   local key = D .. 'l' .. list
   local length = call('RPUSHX', key, body)
-  local header = (length == 0 or length > longest) and cjson.encode({ account, conversation or '' })
   if length == 0 then
-    begin(day, now, list, header, body)
+    begin(day, now, list, body)
   elseif length > longest then
+    local header = call('LINDEX', key, 0)
     call('LTRIM', key, length - longest, -1)
     call('LSET', key, 0, header)
   end
@@ -81,13 +82,27 @@ local function index(day, now, line)
   elseif resource and not is_behind and all[at.key] ~= account .. ':messaging:' .. resource then
     point(D, name_of(resource), list)
   end
-  if length == 0 or is_news then
-    if participant then
-      point(D, name_of(participant), list)
+  -- Each customer and participant once, whichever line of the day is the first that names them.
+  local header = call('LINDEX', key, 0)
+  if not header then
+    return -- it was the oldest of too many lists
+  end
+  local known = header ~= '' and cjson.decode(header)[3] or ''
+  local pointing = known
+  local function lead(name)
+    if not string.find(pointing, name, 1, true) then
+      point(D, name, list)
+      pointing = #pointing < MOST_POINTING and pointing .. ' ' .. name or pointing
     end
-    for _, digest in ipairs(digests) do
-      point(D, digest, list)
-    end
+  end
+  if participant then
+    lead(name_of(participant))
+  end
+  for _, digest in ipairs(digests) do
+    lead(digest)
+  end
+  if header == '' or pointing ~= known then
+    call('LSET', key, 0, cjson.encode({ account, conversation or '', pointing }))
   end
 end
 

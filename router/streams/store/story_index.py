@@ -8,6 +8,7 @@ the number of workers, and before a search.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
@@ -62,44 +63,44 @@ class StoryIndex:
         self._is_failing = False
 
     async def run(self) -> None:
-        """Index what waits until canceled; a failure is logged once while it lasts."""
+        """Index what waits until canceled; a failure is logged once while it lasts, and holds up no other partition."""
         while True:
             try:
-                waiting = await self._index([PAUSE, URGENT])
+                waiting, problem = await self._index([PAUSE, URGENT])
+                text = describe_fully(problem) if problem is not None else ""
             except (RedisError, OSError) as error:
-                waiting = [0]
-                self._note(describe_fully(error))
+                waiting, text = 0, describe_fully(error)
             except Exception as error:  # noqa: BLE001 - the root of a task that must not end
-                waiting = [0]
-                self._note(describe(error))
-            if max(waiting) < URGENT:
-                await asyncio.sleep(PAUSE / 1000 if any(waiting) else IDLE)
+                waiting, text = 0, describe(error)
+            if text and not self._is_failing:
+                log("story.failed", level="warning", error=text)
+            self._is_failing = bool(text)
+            if waiting < URGENT:
+                await asyncio.sleep(PAUSE / 1000 if waiting else IDLE)
 
     async def drain(self) -> None:
-        """Index all that waits now; raises RedisError if a partition cannot be written."""
+        """Index all that waits now; raises RedisError if a partition cannot be written, once the others are done."""
         for _ in range(MOST_BATCHES):
-            if not any(await self._index([0, 0])):
+            waiting, problem = await self._index([0, 0])
+            if not waiting and problem is not None:
+                raise problem
+            if not waiting:
                 return
 
-    async def _index(self, pace: list[int]) -> list[int]:
-        """Run the script in each partition; returns the number of batches that each has left."""
+    async def _index(self, pace: list[int]) -> tuple[int, Exception | None]:
+        """Run the script in each partition; returns the most batches that one has left, and why one failed."""
         calls = [([one], [*args, *pace]) for one, args in zip(self.prefixes, self._arguments, strict=True)]
-        waiting, problem = [], ""
+        waiting, problem = 0, None
         for answer in await run_all(self._redis, load_script("stories_index"), calls):
             if isinstance(answer, Exception):
-                raise answer
+                problem = answer
+                continue
             _, failed, left, *reason = answer
-            waiting.append(left)
+            waiting = max(waiting, left)
             if failed:
                 metrics.count("router_story_lines", "failed", by=failed)
-                problem = reason[0].decode(errors="replace")
-        self._note(problem)
-        return waiting
-
-    def _note(self, problem: str) -> None:
-        if problem and not self._is_failing:
-            log("story.failed", level="warning", error=problem)
-        self._is_failing = bool(problem)
+                log("story.failed", level="warning", error=reason[0].decode(errors="replace"), lines=failed)
+        return waiting, problem
 
 
 def _arguments(bounds: StoryBounds) -> list[int]:
@@ -140,6 +141,9 @@ class StoryReader:
             return []
         args = [MOST_LISTS, len(days), *days, *names]
         found: list[FoundList] = []
+        # What is indexed is found also by a server that takes no writes, as in an outage that somebody looks into.
+        with suppress(RedisError, OSError):
+            await self._index.drain()
         for index, answer in enumerate(await self._run("stories_find", args)):
             partition = index if index < self._index.partitions else 0  # what was refused is in the first
             found += [_read(partition, lines) for _, _, lines in answer]
@@ -156,6 +160,7 @@ class StoryReader:
         """
         names = [*(f"i{one}" for one in digests), *(f"l{name}" for name in lists)]
         erased, pointers, others = 0, 0, set[tuple[str, str]]()
+        await self._index.drain()
         for ago in range(0, MOST_DAYS + 2, DAYS_AT_ONCE):  # a day begins before its lines, and its keys live longer
             days = [now // DAY - one for one in range(ago, ago + DAYS_AT_ONCE)]
             for more, led, headers in await self._run("stories_erase", [int(is_dry_run), len(days), *days, *names]):
@@ -165,8 +170,7 @@ class StoryReader:
         return erased, pointers, others
 
     async def _run(self, script: str, args: list[Any]) -> list[Any]:
-        """Index what waits, and run a script for all prefixes; returns its answers."""
-        await self._index.drain()
+        """Run a script for all prefixes; returns its answers. Raises RedisError."""
         calls = [([one], args) for one in self._index.prefixes]
         answers = await run_all(self._redis, load_script(script), calls)
         for answer in answers:
@@ -182,7 +186,7 @@ def _read(partition: int, lines: Sequence[bytes]) -> FoundList:
 def _read_header(header: bytes) -> tuple[str, str]:
     """Return the account and the conversation of a list; empty if somebody has written nonsense there."""
     try:
-        account, conversation = orjson.loads(header)
+        account, conversation, *_ = orjson.loads(header)
     except (ValueError, TypeError):
         return "", ""
     return str(account), str(conversation)

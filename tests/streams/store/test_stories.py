@@ -289,3 +289,71 @@ async def test_an_index_without_redis(clients, lines):
     with pytest.raises(RedisError):
         await index.drain()
     assert len(lines("story.failed")) == 1
+
+
+async def test_customers_are_found_whichever_line_names_them_first(make, find):
+    """A day that begins with a line of an agent's, which names no address, hides no customer; nor does another one."""
+    writer = make()
+    await write(writer, about(1, "conv"), stage=StageName.SENT)
+    await write(writer, about(2, "conv", participant="p1", addresses=(CUSTOMER,)), stage=StageName.CONSUMED)
+    await write(writer, about(3, "conv", participant="p2", addresses=(OTHER_CUSTOMER,)), stage=StageName.CONSUMED)
+    for name in (writer.digest(CUSTOMER), writer.digest(OTHER_CUSTOMER), name_of("p1"), name_of("p2")):
+        assert await find(name) == ["SM1 0", "SM2 0", "SM3 0"]
+
+
+async def test_a_customer_points_to_a_list_once(make, index, redis):
+    """However often they write; of very many in one list each line makes a pointer of its own."""
+    writer, one = make(), about(1, "conv", participant="part", addresses=(CUSTOMER,))
+    await write(writer, *[one] * 5)
+    await index().drain()
+    digest = writer.digest(CUSTOMER)
+    pointers = await redis.lrange(f"{Keys().stories(0)}{NOW // DAY}:i{digest[:3]}", 0, -1)
+    assert [one.startswith(digest[3:].encode()) for one in pointers].count(True) == 1
+    await write(writer, *(about(number, "conv", addresses=(f"+1555{number:07d}",)) for number in range(100)))
+    await index().drain()
+    assert len(await redis.lindex(f"{Keys().stories(0)}{NOW // DAY}:l{name_of_conversation(ACCOUNT, 'conv')}", 0)) < 900
+
+
+async def test_after_erasing_a_customer_is_found_again_by_what_follows(make, index, redis, clock, find):
+    """Erasing takes the pointers, and later lines of the same day make one again."""
+    writer, one = make(), about(1, "conv", addresses=(CUSTOMER,))
+    await write(writer, one)
+    reader = StoryReader(redis, index(), life=WEEK)
+    erased = await reader.erase(now=clock(), lists=[], digests=[writer.digest(CUSTOMER)], is_dry_run=False)
+    assert erased == (0, 1)
+    assert await find(writer.digest(CUSTOMER)) == []
+    await write(writer, one)
+    assert await find(writer.digest(CUSTOMER)) == ["SM1 0", "SM1 0"]
+
+
+async def test_one_partition_that_fails_holds_up_no_other(redis, clock, lines):
+    """The others are indexed, an erasure says so, and a search finds what there is."""
+    keys, bounds = Keys(partitions=2), StoryBounds(WEEK, 100)
+    await redis.set(f"{keys.stories(0)}new", "of another type", ex=60)
+    writer = StoryWriter(redis, keys, life=WEEK, secret=SECRET, process="worker", clock=clock)
+    writer.add_stage(1, about(1, "conv"), StageName.WAITING, "for something")
+    await writer.flush()
+    index = StoryIndex(redis, keys, bounds, bounds)
+    async with running(index):
+        await until(lambda: lines("story.failed"))
+        await until(lambda: redis.exists(f"{keys.stories(1)}lists"))
+    reader = StoryReader(redis, index, life=WEEK)
+    assert len(await reader.find(now=NOW, lists=[name_of_conversation(ACCOUNT, "conv")])) == 1
+    with pytest.raises(RedisError):
+        await reader.erase(now=NOW, lists=[], digests=[], is_dry_run=True)
+
+
+async def test_a_search_in_a_server_that_takes_no_writes(own_server, clients, clock):
+    """What is indexed is found, though a batch waits that cannot be."""
+    redis = clients(own_server.url)
+    bounds = StoryBounds(WEEK, 100)
+    reader = StoryReader(redis, StoryIndex(redis, Keys(), bounds, bounds), life=WEEK)
+    writer = StoryWriter(redis, Keys(), life=WEEK, secret=SECRET, process="worker", clock=clock)
+    await write(writer, about(1, "conv"))
+    found = {"now": NOW, "lists": [name_of_conversation(ACCOUNT, "conv")]}
+    assert len((await reader.find(**found))[0].lines) == 1
+    await write(writer, about(2, "conv"))
+    await redis.config_set("min-replicas-to-write", 1)
+    assert len((await reader.find(**found))[0].lines) == 1
+    await redis.config_set("min-replicas-to-write", 0)
+    assert len((await reader.find(**found))[0].lines) == 2
