@@ -75,7 +75,7 @@ async def erase(dev, settings, sealer):
         await hand_over(town)
         await town.write(OTHER, "zqotherxw")
         await until(lambda: is_published(town, "zqotherxw"), timeout=60)
-        await town.deployment.until_idle()
+        await town.deployment.until_quiet()
         places = await where_it_is(town)
         assert len(places) >= 6
 
@@ -166,7 +166,7 @@ async def erase_under_load(dev, settings):
         is_over.set()
         said = await writing
         await until(lambda: has_all(town, said), timeout=60)
-        await town.deployment.until_idle()
+        await town.deployment.until_quiet()
         status, report = await eraser(CUSTOMER, "--yes")
         assert (status, report["done"]) == (0, True)
         assert not await where_it_is(town)

@@ -77,6 +77,22 @@ class Deployment:
         """Wait until it is."""
         await until(lambda: self.is_idle(*streams))
 
+    async def until_quiet(self) -> None:
+        """Wait until nothing is left to do and nothing more comes: what the processes did may lead to callbacks."""
+
+        async def is_quiet() -> bool:
+            before = await self._added()
+            if not await self.is_idle() or (await self.sandbox.ask("GET", "/sandbox/callbacks"))["pending"]:
+                return False
+            return await self._added() == before
+
+        await until(is_quiet)
+
+    async def _added(self) -> list[int]:
+        """Return how many entries each inbound stream has ever had."""
+        rows: list[Any] = [await self.redis.xinfo_stream(stream) for stream in self.inbound_streams]
+        return [int(row["entries-added"]) for row in rows]
+
     async def published(self) -> list[dict[str, Any]]:
         """Return all events of the participants streams, stream by stream."""
         rows = [row for stream in self.participants_streams for row in await self.redis.xrange(stream)]
