@@ -320,7 +320,7 @@ async def test_after_erasing_a_customer_is_found_again_by_what_follows(make, ind
     await write(writer, one)
     reader = StoryReader(redis, index(), life=WEEK)
     erased = await reader.erase(now=clock(), lists=[], digests=[writer.digest(CUSTOMER)], is_dry_run=False)
-    assert erased == (0, 1)
+    assert erased == (0, 1, {(ACCOUNT, "conv")})
     assert await find(writer.digest(CUSTOMER)) == []
     await write(writer, one)
     assert await find(writer.digest(CUSTOMER)) == ["SM1 0", "SM1 0"]
