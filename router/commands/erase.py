@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from router.operations.erase import ErasureReport
+    from router.core.erasing import ErasureReport
 
 #: Seconds between two lines about the progress.
 EVERY: Final = 2.0

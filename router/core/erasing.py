@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from router.core.addresses import E164_MIN, PHONE_CHANNELS, Channel, canonicalize, from_key, parse_address, with_plus
@@ -76,6 +76,57 @@ class ErasedCustomer:
     def also(self, keys: Iterable[str]) -> ErasedCustomer:
         """Return the customer with further addresses."""
         return ErasedCustomer(self.keys | frozenset(keys), self.ids, self.conversations)
+
+
+@dataclass(slots=True)
+class ErasedPlace:
+    """One place: how many things of the customer were found there, and removed."""
+
+    where: str
+    found: int = 0
+    erased: int = 0
+
+
+@dataclass(slots=True)
+class ErasureReport:
+    """What was found where; `notes` say what else there is to know.
+
+    `is_done`: the last search found nothing more, and left nothing (`unfinished`) that must be erased later.
+    """
+
+    is_dry_run: bool
+    places: dict[str, ErasedPlace] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
+    is_done: bool = False
+
+    @property
+    def found(self) -> int:
+        """The number of all things found."""
+        return sum(place.found for place in self.places.values())
+
+    def note(self, text: str) -> None:
+        """Add a note once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def end(self) -> ErasureReport:
+        """Return the report at the end of the last search."""
+        for text in self.unfinished:
+            self.note(text)
+        self.is_done = not self.unfinished
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report for programs."""
+        rows = [{"where": one.where, "found": one.found, "erased": one.erased} for one in self.places.values()]
+        return {
+            "dry_run": self.is_dry_run,
+            "done": self.is_done,
+            "found": self.found,
+            "places": rows,
+            "notes": self.notes,
+        }
 
 
 def read_customer(text: str) -> ErasedCustomer:

@@ -8,17 +8,15 @@ Redis' own files, replicas and backups, Twilio's records and copies that consume
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from hashlib import sha1
 from typing import TYPE_CHECKING, Any, Final
 
 from router.agents.effects import TEXT_STEPS
 from router.core.addresses import Address, Channel, from_key
-from router.core.erasing import ErasedCustomer
+from router.core.erasing import ErasedCustomer, ErasedPlace, ErasureReport
 from router.core.errors import QueryError
 from router.core.formats import OtherFormatError
 from router.core.ledger.erasing import erase_from, participants_of
-from router.core.stored_fields import open_stored
 from router.core.stories import address_forms, digest_address, name_of_conversation
 from router.operations.erase_spool import are_spools_empty, erase_spool
 from router.operations.sealing import find_unopened
@@ -29,6 +27,7 @@ from router.streams.store.dead_letters import drop, list_letters
 from router.streams.store.inspect import consumed_streams, list_groups
 from router.streams.store.ledgers import Store
 from router.streams.store.quarantine import list_kept, remove
+from router.streams.store.shared_bodies import SHARED
 from router.streams.store.story_index import StoryReader
 
 if TYPE_CHECKING:
@@ -44,57 +43,6 @@ PASSES: Final = 4
 _RACES: Final = 20
 #: Letters that are removed at once.
 _STEP: Final = 100
-
-
-@dataclass(slots=True)
-class ErasedPlace:
-    """One place: how many things of the customer were found there, and removed."""
-
-    where: str
-    found: int = 0
-    erased: int = 0
-
-
-@dataclass(slots=True)
-class ErasureReport:
-    """What was found where; `notes` say what else there is to know.
-
-    `is_done`: the last search found nothing more, and left nothing (`unfinished`) that must be erased later.
-    """
-
-    is_dry_run: bool
-    places: dict[str, ErasedPlace] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    unfinished: list[str] = field(default_factory=list)
-    is_done: bool = False
-
-    @property
-    def found(self) -> int:
-        """The number of all things found."""
-        return sum(place.found for place in self.places.values())
-
-    def note(self, text: str) -> None:
-        """Add a note once."""
-        if text not in self.notes:
-            self.notes.append(text)
-
-    def end(self) -> ErasureReport:
-        """Return the report at the end of the last search."""
-        for text in self.unfinished:
-            self.note(text)
-        self.is_done = not self.unfinished
-        return self
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report for programs."""
-        rows = [{"where": one.where, "found": one.found, "erased": one.erased} for one in self.places.values()]
-        return {
-            "dry_run": self.is_dry_run,
-            "done": self.is_done,
-            "found": self.found,
-            "places": rows,
-            "notes": self.notes,
-        }
 
 
 class Erasure:
@@ -169,10 +117,17 @@ class Erasure:
             self._redis, self._keys, self._customer, lambda seen: self._say(f"{seen} keys searched")
         )
         ledgers = await self._read_ledgers(found.ledgers)
-        for partition in range(self._keys.partitions):
+        partitions = range(self._keys.partitions)
+        shared = [
+            await erasing.find_shared(self._redis, self._keys, one, self._customer, self._sealer) for one in partitions
+        ]
+        self._count("shared bodies", bodies := sum(map(len, shared)), bodies)
+        for partition in partitions:
             for stream in consumed_streams(self._keys, partition):
-                await self._erase_stream(partition, stream)
-        await self._erase_letters()
+                await self._erase_stream(partition, stream, shared[partition])
+        await self._erase_letters(shared)
+        for partition in partitions if not self._is_dry else ():
+            await erasing.delete_shared(self._redis, self._keys, partition, shared[partition])
         await self._erase_quarantine()
         await self._erase_stories()
         await self._erase_spool()
@@ -228,13 +183,17 @@ class Erasure:
         self._customer = ErasedCustomer(frozenset(keys), frozenset(ids), frozenset(conversations))
         return ledgers
 
-    async def _erase_stream(self, partition: int, stream: str) -> None:
+    async def _erase_stream(self, partition: int, stream: str, shared: set[bytes]) -> None:
+        """Erase entries; adds the names of the bodies that they share."""
         where = stream.partition("}:")[2]
-        say = self._progress(stream)
-        found = [one async for one in erasing.find_entries(self._redis, stream, self._customer, self._sealer, say)]
+        entries = erasing.find_entries(
+            self._redis, stream, self._customer, self._sealer, shared, self._progress(stream)
+        )
+        found = [one async for one in entries]
         if not found:
             self._count(where, 0, 0)
             return
+        shared |= {one.shared for one in found if one.shared}
         ids = [one.entry_id for one in found]
         if unfinished := await erasing.count_unfinished(self._redis, stream, ids):
             self._report.note(f"{where}: {unfinished} not processed yet, and never will be")
@@ -246,18 +205,20 @@ class Erasure:
             self._count("effects", blanked := await erasing.blank_effects(self._redis, effects, TEXT_STEPS), blanked)
             await erasing.drop_from_parked(self._redis, self._keys, stream, frozenset(ids))
             erased = await erasing.delete_entries(self._redis, stream, ids)
-            await erasing.delete_shared(self._redis, self._keys, partition, {one.shared for one in found if one.shared})
         self._count(where, len(ids), erased)
 
     def _progress(self, stream: str) -> Callable[[int], None]:
         return lambda seen: self._say(f"{stream}: {seen} entries searched")
 
-    async def _erase_letters(self) -> None:
+    async def _erase_letters(self, shared: list[set[bytes]]) -> None:
+        """Erase dead letters; adds the names of the bodies that they share, by partition."""
         found = []
         async for letter in list_letters(self._redis, self._keys):
-            opened, _ = open_stored(letter.fields, self._sealer)
-            is_own = self._customer.has_subject(opened.get(b"subject", b"").decode("utf-8", "replace"))
-            if is_own or any(map(self._customer.is_in, [*opened.values(), letter.reason.encode()])):
+            bodies = shared[letter.partition]
+            if erasing.is_of(letter.fields, self._customer, self._sealer, bodies) or self._customer.is_in(
+                letter.reason.encode()
+            ):
+                bodies |= {letter.fields[SHARED]} if SHARED in letter.fields else set()
                 found.append(letter)
         for first in range(0, len(found), _STEP):
             part = found[first : first + _STEP]

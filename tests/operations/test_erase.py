@@ -134,6 +134,40 @@ async def test_events_on_disk_are_erased(deployment, tmp_path):
     left.close()
 
 
+async def test_a_dead_letter_goes_with_its_shared_body(deployment, erase):
+    """The letter refers to the body, which nothing else does any more."""
+    appender, body = Appender(deployment.redis, deployment.keys), share(b'{"text": "my secret"}')
+    subject = "EMAIL|ana@example.com|box@example.com"
+    assert await appender.append(InboundFields("email", ACCOUNT, "key", subject, 1, b"{}", 600, shared=body))
+    ((entry_id, fields),) = await deployment.redis.xrange(deployment.inbound)
+    await deployment.bury({name.decode(): value for name, value in fields.items()}, entry=entry_id.decode())
+    await deployment.redis.xdel(deployment.inbound, entry_id)
+    assert found_in(await erase("ana@example.com"))["dead-letters"] == (1, 1)
+    assert not any(b"my secret" in content for content in (await read_all(deployment.redis)).values())
+
+
+@pytest.mark.parametrize("is_dead", [False, True])
+async def test_a_mail_of_somebody_else_that_names_the_customer_is_erased(deployment, erase, is_dead):
+    """What it says stands in the shared body only; the mail of another one stays."""
+    appender = Appender(deployment.redis, deployment.keys)
+    for number, text in enumerate((f"call {CUSTOMER} back", f"call {OTHER} back")):
+        for box in range(2):
+            subject = f"EMAIL|ben@example.com|box{box}@example.com"
+            key, body = f"key{number}{box}", share(text.encode())
+            assert await appender.append(InboundFields("email", ACCOUNT, key, subject, 1, b"{}", 600, shared=body))
+    entry_id, fields = (await deployment.redis.xrange(deployment.inbound))[0]
+    if is_dead:
+        await deployment.bury({name.decode(): value for name, value in fields.items()}, entry=entry_id.decode())
+    dry = found_in(await erase(is_dry_run=True))
+    erased = found_in(await erase())
+    assert erased == {"inbound": (2, 2), "shared bodies": (1, 1)} | ({"dead-letters": (1, 1)} if is_dead else {})
+    assert {where: found for where, (found, _) in dry.items()} == {where: found for where, (found, _) in erased.items()}
+    assert await deployment.redis.xlen(deployment.inbound) == 2
+    everything = b"".join((await read_all(deployment.redis)).values())
+    assert DIGITS not in everything
+    assert OTHER.encode() in everything
+
+
 @pytest.mark.parametrize(
     ("host", "spools", "is_done"),
     [

@@ -6,8 +6,10 @@ held in memory but the ids of what was found.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from router.core.sealing import SealedError, SealedKind, TamperedError
 from router.core.stored_fields import open_stored
 from router.streams.client.connection import load_script
 from router.streams.client.scanning import scan_keys
@@ -16,7 +18,7 @@ from router.streams.store.parking import drop_parked, list_parked
 from router.streams.store.shared_bodies import SHARED, shared_keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 
     from router.core.erasing import ErasedCustomer
     from router.core.keys import Keys
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 _RUN: Final = 64
 #: Entries per page, whose bodies may be large, and keys and ids per command.
 _PAGE: Final = 100
+#: Shared bodies per page: mails, of up to some hundred KiB each.
+_FEW: Final = 10
 _MANY: Final = 500
 
 
@@ -109,18 +113,47 @@ async def _strings(redis: Redis, names: Sequence[str], customer: ErasedCustomer)
     return [name for name, is_own in zip(names, is_in, strict=True) if is_own]
 
 
+async def find_shared(redis: Redis, keys: Keys, partition: int, customer: ErasedCustomer, sealer: Sealer) -> set[bytes]:
+    """Return the names of a partition's shared bodies that mention a customer; one that cannot be opened does not."""
+    found, cursor = set[bytes](), 0
+    while True:
+        rows: Any
+        cursor, rows = await redis.hscan(keys.shared(partition), cursor, count=_FEW)
+        for name, body in rows.items():
+            with suppress(SealedError, TamperedError):
+                if customer.is_in(sealer.open_body(body, SealedKind.SHARED)):
+                    found.add(name)
+        if not cursor:
+            return found
+
+
+def is_of(fields: Mapping[bytes, bytes], customer: ErasedCustomer, sealer: Sealer, shared: Collection[bytes]) -> bool:
+    """Return whether an entry mentions a customer, or shares one of these bodies."""
+    opened, _ = open_stored(fields, sealer)
+    return (
+        customer.has_subject(opened.get(b"subject", b"").decode("utf-8", "replace"))
+        or fields.get(SHARED) in shared
+        or any(customer.is_in(value) for value in opened.values())
+    )
+
+
 async def find_entries(
-    redis: Redis, stream: str, customer: ErasedCustomer, sealer: Sealer, on_page: Callable[[int], None]
+    redis: Redis,
+    stream: str,
+    customer: ErasedCustomer,
+    sealer: Sealer,
+    shared: Collection[bytes],
+    on_page: Callable[[int], None],
 ) -> AsyncIterator[FoundEntry]:
-    """Yield the entries of a stream that mention a customer, oldest first; `on_page` gets the number that was read."""
+    """Yield the entries of a stream that mention a customer or share one of these bodies, oldest first.
+
+    `on_page` gets the number of entries that were read.
+    """
     start, seen = "-", 0
     while True:
         rows: Any = await redis.xrange(stream, min=start, count=_PAGE) or []
         for entry_id, fields in rows:
-            opened, _ = open_stored(fields, sealer)
-            if customer.has_subject(opened.get(b"subject", b"").decode("utf-8", "replace")) or any(
-                customer.is_in(value) for value in opened.values()
-            ):
+            if is_of(fields, customer, sealer, shared):
                 document_id = fields.get(b"id", b"").decode("utf-8", "replace")
                 yield FoundEntry(entry_id.decode(), document_id, fields.get(SHARED, b""))
         seen += len(rows)
