@@ -226,6 +226,7 @@ async def test_an_offer_of_somebody_else_is_refused_with_its_reason(office, coll
         status, _, text = await eli.answer(theirs, "accept")
         assert status == 409
         assert "Somebody else was asked." in text
+        assert '<meta http-equiv="refresh" content="30; url=/desk">' in text  # the offers have no page of their own
 
 
 async def test_without_a_worker_nothing_is_lost_or_done_twice(idle_office, colleagues, ports, office_settings):

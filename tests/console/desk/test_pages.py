@@ -214,7 +214,9 @@ async def test_a_long_conversation_is_read_to_its_end(office, colleagues, monkey
 
         text = await until(find)
         assert "number 0" not in text
-        assert "earlier lines" in text
+        assert f'<a href="{path}?all=1">Show' in text
+        status, _, text = await dana.act(conversation, "reply", text="too late", epoch="99")
+        assert (status, f'<a href="{path}?all=1">Show' in text) == (409, True)
         _, _, text = await dana.get(f"{path}?all=1")
         assert [number for number in range(6) if f"number {number}" in text] == [0, 1, 2, 3, 4, 5]
         assert f'data-events="/desk/events?conversation={conversation}&amp;all=1"' in text
