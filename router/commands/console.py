@@ -49,7 +49,7 @@ def run_console(arguments: argparse.Namespace) -> int | Coroutine[Any, Any, int]
     try:
         _ACTIONS[arguments.action](path, arguments)
     except OSError as error:
-        raise CommandFailedError(f"{path}: {error.strerror}") from error
+        raise CommandFailedError(f"{error.filename or path}: {error.strerror}") from error
     return 0
 
 

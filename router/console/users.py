@@ -21,7 +21,7 @@ import hmac
 import os
 import stat
 import tomllib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Final
@@ -148,12 +148,23 @@ def _problem(path: Path, place: tuple[int | str, ...], message: str) -> str:
 def locked(path: Path) -> Iterator[None]:
     """Keep others from changing the file while the block reads and writes it. Raises OSError."""
     with path.with_name(f".{path.name}.lock").open("a", encoding="ascii") as lock:
+        _keep_owner(lock.fileno(), path)
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
+def _keep_owner(descriptor: int, path: Path) -> None:
+    """Give an open file to the owner of the users' file: root may write it for another user."""
+    with suppress(FileNotFoundError, PermissionError):
+        known = path.stat()
+        os.fchown(descriptor, known.st_uid, known.st_gid)
+
+
 def write_users(path: Path, users: Users) -> None:
-    """Replace the file as a whole or not at all, readable by its owner only; comments are lost. Raises OSError."""
+    """Replace the file as a whole or not at all, readable by its owner only, who stays the same where that is possible.
+
+    Comments are lost. Raises OSError.
+    """
     records = [("user", one.model_dump(exclude_none=True)) for one in users.users.values()]
     records += [("token", one.model_dump()) for one in users.tokens]
     text = _HEAD + "".join(_table(name, record) for name, record in records)
@@ -162,6 +173,7 @@ def write_users(path: Path, users: Users) -> None:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(descriptor, 0o600)
+            _keep_owner(descriptor, path)
             file.write(text.encode())
             file.flush()
             os.fsync(descriptor)  # before the rename: after a power failure there is the old file or all of the new one
@@ -202,11 +214,13 @@ class UsersFile:
         """Return the present users; none while the file is wrong."""
         seen = self._look()
         if seen != self._seen:
-            self._seen = seen
             try:
                 self._users, problem = read_users(self.path), ""
             except SettingsError as error:
                 self._users, problem = Users(), "; ".join(error.problems)
+                if isinstance(error.__cause__, OSError):
+                    seen = ()  # may end without a change of the file: too many open files, rights of its folder
+            self._seen = seen
             if problem and problem != self._reported:
                 self._report(problem)
             self._reported = problem
@@ -217,4 +231,5 @@ class UsersFile:
             found = self.path.stat()
         except OSError:
             return (0,)
-        return (found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode)
+        times = (found.st_mtime_ns, found.st_ctime_ns)
+        return (*times, found.st_size, found.st_ino, found.st_mode, found.st_uid)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from router.console import users
 from router.console.roles import Role
-from router.console.users import ConsoleToken, ConsoleUser, Users, UsersFile, digest_of, read_users, write_users
+from router.console.users import ConsoleToken, ConsoleUser, Users, UsersFile, digest_of, locked, read_users, write_users
 from router.core.errors import SettingsError
 from tests.console.people import password_hash, users_text
 
@@ -135,3 +136,50 @@ def test_it_is_read_again_when_it_has_changed(path):
     path.write_text("x", encoding="utf-8")
     assert file.read() == Users()
     assert len(problems) == 2
+
+
+def test_a_change_within_its_times_is_seen(path):
+    """A change in place with the size and the time of modification of before counts, too."""
+    write_users(path, USERS)
+    file = UsersFile(path, print)
+    assert "ann" in file.read().users
+    before = path.stat()
+    path.write_text(path.read_text(encoding="utf-8").replace('"ann"', '"bob"'), encoding="utf-8")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert "bob" in file.read().users
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(path, monkeypatch):
+    """What keeps it from being read may end without a change of the file; the problem is reported once."""
+    write_users(path, USERS)
+    problems = []
+    file = UsersFile(path, problems.append)
+
+    def refuse(_):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(users, "_read_private", refuse)
+        assert [file.read(), file.read()] == [Users(), Users()]
+    assert file.read() == USERS
+    assert problems == [f"{path}: Permission denied"]
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_the_owner_stays(path, monkeypatch, may):
+    """What root writes belongs to the owner of the file before, and to whoever writes it if that is not allowed."""
+    write_users(path, USERS)
+    given = []
+
+    def give(descriptor, *owner):
+        given.append((os.fstat(descriptor).st_mode & 0o777, *owner))
+        if not may:
+            raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchown", give)
+    owner = (path.stat().st_uid, path.stat().st_gid)
+    with locked(path):
+        write_users(path, Users())
+    assert [one[1:] for one in given] == [owner, owner]
+    assert given[1][0] == 0o600
+    assert read_users(path) == Users()
