@@ -63,10 +63,9 @@ async def identify(raw: web.Request, ports: ConsolePorts, *, renew: bool = True)
 
     Raises ConsoleError for a wrong token, and RedisError.
     """
-    authorization = raw.headers.get("Authorization")
+    if is_of_program(raw):
+        return _by_token(raw.headers["Authorization"], ports)
     by_proxy = _named_by_proxy(raw, ports.settings)
-    if authorization is not None and (by_proxy is None or is_of_program(raw)):
-        return _by_token(authorization, ports)
     if by_proxy is not None:
         return await _by_name(by_proxy, ports)
     cookie = raw.cookies.get(cookie_name(ports.settings))

@@ -71,11 +71,33 @@ async def test_a_wrong_token_is_refused(visitors, page):
     """Whatever is wrong with an Authorization header, the answer is 401, also beside a good session."""
     visitor = await visitors(role_for(page))
     for accepted, wanted in (("*/*", {401, 303}), ("application/json", {401})):
-        for token in ("", "Bearer", "Bearer wrong", "Basic b2x1Om9sdQ==", "bearer token-of-an-operator x"):
+        for token in ("", "Bearer", "Bearer wrong", "Basically b2x1Om9sdQ==", "bearer token-of-an-operator x"):
             sent = {"Authorization": token, "Accept": accepted}
             status, _, _ = await visitor.request(page.method, filled(page), headers=sent)
             assert status in wanted, token
         visitor.session.cookie_jar.clear()
+
+
+@pytest.mark.parametrize("page", named(*((page,) for page in CLOSED)))
+async def test_a_browsers_own_password_opens_nothing(visitors, page):
+    """What a browser sends for a proxy in front is no token: without a session the answer is that to a stranger."""
+    visitor = await visitors()
+    for scheme in ("Basic b2x1Om9sdQ==", "Digest x", "Negotiate YII=", "ntlm x"):
+        for accepted, wanted in (("*/*", 303), ("application/json", 401)):
+            sent = {"Authorization": scheme, "Accept": accepted}
+            assert (await visitor.request(page.method, filled(page), headers=sent))[0] == wanted, scheme
+
+
+@pytest.mark.parametrize("scheme", ["Basic b2x1Om9sdQ==", "Negotiate YII="])
+async def test_a_browsers_own_password_leaves_the_session(visitors, scheme):
+    """Behind a proxy that asks for a password and names nobody, people sign in here as well; forms need their token."""
+    visitor = await visitors()
+    visitor.session.headers["Authorization"] = scheme
+    assert await visitor.sign_in(PEOPLE[Role.VIEWER]) == 303
+    status, _, text = await visitor.get("/account")
+    assert (status, "<dd>viewer</dd>" in text) == (200, True)
+    assert (await visitor.request("POST", "/sign-out"))[0] == 403
+    assert (await visitor.post("/sign-out"))[0] == 303
 
 
 @pytest.mark.parametrize(("page", "role"), named(*WRONG_ROLES))
