@@ -16,6 +16,8 @@ from router.console.identity import Way, is_https
 from router.console.roles import ConsoleError
 
 if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
     from aiohttp import web
 
     from router.console.request import ConsoleRequest
@@ -37,6 +39,7 @@ HEADERS: Final = {
 }
 #: The names of this machine.
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 #: Seconds for which browsers use https only, where the console is behind it.
 _HSTS: Final = "max-age=31536000"
 
@@ -61,9 +64,10 @@ def check_origin(raw: web.Request, settings: Settings) -> None:
     origin = raw.headers.get("Origin")
     if origin is None:
         return
-    if origin not in _own_origins(raw, settings):
+    own = _own_origins(raw, settings)
+    if origin not in own:
         hint = "" if settings.console_url else " Behind a proxy, set ROUTER_CONSOLE_URL to the URL in your browser."
-        raise ConsoleError(403, f"Another site has sent this form.{hint}")
+        raise ConsoleError(403, f"Another site has sent this form. This console is {' or '.join(sorted(own))}.{hint}")
 
 
 def _own_origins(raw: web.Request, settings: Settings) -> set[str]:
@@ -72,9 +76,14 @@ def _own_origins(raw: web.Request, settings: Settings) -> set[str]:
         asked = urlsplit(f"{raw.scheme}://{raw.host}".lower())
     except ValueError as error:  # half of an IPv6 address
         raise ConsoleError(400, "The Host header cannot be read.") from error
-    own = urlsplit((settings.console_url or asked.geturl()).lower())
-    origins = {f"{own.scheme}://{own.netloc.rpartition('@')[2]}"}
-    return origins | {asked.geturl()} if {own.hostname, asked.hostname} <= LOOPBACK else origins
+    own = urlsplit(settings.console_url.lower()) if settings.console_url else asked
+    origins = {_origin_of(own)}
+    return origins | {_origin_of(asked)} if {own.hostname, asked.hostname} <= LOOPBACK else origins
+
+
+def _origin_of(url: SplitResult) -> str:
+    """Return an origin as browsers write it: without a user, and without the port that its scheme has anyway."""
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2].removesuffix(_DEFAULT_PORTS[url.scheme])}"
 
 
 async def check_action(request: ConsoleRequest) -> None:

@@ -26,6 +26,7 @@ from router.settings.values import (
     check_api_url,
     check_credentials,
     check_networks,
+    check_origin,
     check_public_keys,
     check_redis_url,
     check_seal_keys,
@@ -127,7 +128,7 @@ class Settings(BaseModel):
     metrics_port: int = Field(default=0, ge=0, le=65535)
     console_host: str = "127.0.0.1"
     console_port: int = Field(default=8082, ge=0, le=65535)
-    console_url: Annotated[str, AfterValidator(check_url)] | None = None
+    console_url: Annotated[str, AfterValidator(check_origin)] | None = None
     console_users: str = Field(default="console-users.toml", min_length=1)
     console_session: int = Field(default=12 * 3600, ge=60, le=30 * 86_400)
     console_idle: int = Field(default=3600, ge=60, le=30 * 86_400)

@@ -61,6 +61,14 @@ def check_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def check_origin(value: str) -> str:
+    """Return an http or https URL of a whole host; raises ValueError for one with a path or a query."""
+    url = check_url(value)
+    if any(urlsplit(url)[2:]):
+        raise ValueError("must be a URL without a path, such as https://console.example.com: pages are at its root")
+    return url
+
+
 def check_api_url(value: str) -> str:
     """Return the base URL of the API, without a version; raises ValueError for anything else."""
     return without_version(check_url(value))

@@ -172,6 +172,30 @@ async def test_this_machine_has_several_names(visitors):
         assert status == wanted, (host, origin)
 
 
+@pytest.mark.parametrize(
+    ("changes", "origin", "wanted"),
+    [
+        ({"ROUTER_CONSOLE_URL": "https://console.example.com:443"}, "https://console.example.com", 303),
+        ({"ROUTER_CONSOLE_URL": "http://console.example.com:80/"}, "http://console.example.com", 303),
+        ({"ROUTER_CONSOLE_URL": "https://console.example.com:80"}, "https://console.example.com:80", 303),
+        ({"ROUTER_CONSOLE_URL": "https://console.example.com:80"}, "https://console.example.com", 403),
+        ({"ROUTER_CONSOLE_URL": "https://console.example.com:443"}, "https://console.example.com:8443", 403),
+    ],
+)
+async def test_a_default_port_is_no_part_of_an_origin(visitors, origin, wanted):
+    """Browsers leave it out, whatever the setting says; a refusal names the origin that is expected."""
+    form = {"name": PEOPLE[Role.VIEWER], "password": PASSWORD}
+    status, _, text = await (await visitors()).request("POST", "/sign-in", data=form, headers={"Origin": origin})
+    assert (status, "This console is https://console.example.com" in text) == (wanted, wanted == 403)
+
+
+async def test_a_host_header_may_have_the_default_port(visitors):
+    """Without the setting the Host header stands for the origin, with or without what browsers leave out."""
+    form = {"name": PEOPLE[Role.VIEWER], "password": PASSWORD}
+    headers = {"Host": "console.example.com:80", "Origin": "http://console.example.com"}
+    assert (await (await visitors()).request("POST", "/sign-in", data=form, headers=headers))[0] == 303
+
+
 def check_headers(headers, *, is_cached=False):
     """Every answer has the headers, and is stored nowhere unless it is a static file."""
     assert {name: headers.get(name) for name in HEADERS} == HEADERS

@@ -98,6 +98,9 @@ def test_all_problems_are_reported_at_once(folder):
         assert any(word in problem for problem in problems), word
 
 
+ROOT_URL = "a URL without a path, such as https://console.example.com: pages are at its root"
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "problem"),
     [
@@ -106,6 +109,9 @@ def test_all_problems_are_reported_at_once(folder):
         ("ROUTER_LOG_LEVEL", "loud", "must be debug, info, warning or error"),
         ("ROUTER_VOICE_RELAY_URL", "https://h", "must be a wss:// URL"),
         ("PUBLIC_BASE_URL", "hooks.example.com", "must be an http or https URL"),
+        ("ROUTER_CONSOLE_URL", "https://h/console", f"must be {ROOT_URL}"),
+        ("ROUTER_CONSOLE_URL", "https://h?a=b", f"must be {ROOT_URL}"),
+        ("ROUTER_CONSOLE_URL", "console", "must be an http or https URL"),
         ("PORT", "eighty", "Input should be a valid integer, unable to parse string as an integer"),
     ],
 )
