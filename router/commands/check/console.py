@@ -38,6 +38,11 @@ def _warnings(settings: Settings, users: Users, team: Team) -> Iterator[str]:
         yield "ROUTER_CONSOLE_URL is http: anybody on the network path can read passwords and sessions"
     if not url and settings.console_host not in LOOPBACK:
         yield "ROUTER_CONSOLE_URL is not set: the cookie is not Secure, and forms are compared with the Host header"
+    if url and urlsplit(url).hostname not in LOOPBACK and not settings.console_proxies:
+        yield (
+            "ROUTER_CONSOLE_PROXIES is not set: if a proxy is in front, all people have its address, and whoever "
+            "guesses passwords keeps everybody from signing in"
+        )
     strangers = [name for name, one in users.users.items() if one.role is Role.AGENT and name not in team.members]
     for name in strangers if team.members else ():
         yield f"the agent '{name}' is not in the roster, so nothing is offered to them"

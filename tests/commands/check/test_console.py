@@ -8,6 +8,7 @@ from router.console.users import ConsoleUser, Users, users_path, write_users
 from router.core.routing.team import Team, TeamMember
 from tests.console.people import make_settings
 
+PROXIES = {"ROUTER_CONSOLE_PROXIES": "10.0.0.0/24"}
 TEAM = Team(members={"ann": TeamMember("ann", "Ann", 1)})
 
 
@@ -51,13 +52,14 @@ def test_a_wrong_file_fails(check):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"ROUTER_CONSOLE_URL": "http://console.example.com"}, "ROUTER_CONSOLE_URL is http"),
+        ({"ROUTER_CONSOLE_URL": "http://console.example.com"} | PROXIES, "ROUTER_CONSOLE_URL is http"),
         ({"ROUTER_CONSOLE_HOST": "0.0.0.0"}, "ROUTER_CONSOLE_URL is not set"),
         ({"ROUTER_CONSOLE_URL": "http://127.0.0.1:8082"}, None),
-        ({"ROUTER_CONSOLE_URL": "https://console.example.com", "ROUTER_CONSOLE_HOST": "0.0.0.0"}, None),
+        ({"ROUTER_CONSOLE_URL": "https://console.example.com", "ROUTER_CONSOLE_HOST": "0.0.0.0"} | PROXIES, None),
+        ({"ROUTER_CONSOLE_URL": "https://console.example.com"}, "ROUTER_CONSOLE_PROXIES is not set"),
     ],
 )
 def test_how_people_reach_it(check, changes, words):
-    """Passwords should not cross a network in the clear."""
+    """Passwords should not cross a network in the clear, and guesses should count for whoever makes them."""
     found = [text for level, text in check(ConsoleUser(name="ann", role=Role.AGENT), **changes) if level == "warn"]
     assert [words in text for text in found] == ([] if words is None else [True])
