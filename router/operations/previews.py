@@ -16,6 +16,7 @@ from router.core.routing.commands import read_command
 from router.inbound.sources import normalize
 from router.operations.dead_letters import NOT_OURS, can_replay
 from router.streams.delivery import Delivery, StreamRef
+from router.streams.store.dead_letters import reason_of
 from router.streams.store.inspect import is_group_read, list_groups
 from router.streams.store.shared_bodies import SharedBodies
 from router.worker.work import inbound_reader
@@ -134,6 +135,8 @@ class LetterPreviews:
             return "it is no entry of ours"
         except RouterError as error:
             return str(error)
+        except Exception as error:  # noqa: BLE001 - a parser's mistake, as the one that may have made this letter
+            return reason_of(error)
         return ""
 
     async def _running(self, stream: str) -> dict[str, bool]:

@@ -8,6 +8,7 @@ from router.agents.effects import Effects
 from router.core.entries import CommunicationData
 from router.core.keys import Target
 from router.core.resources import Participant, ParticipantAddress
+from router.operations import previews
 from router.operations.dead_letters import NOT_OURS, find
 from router.operations.previews import LetterPreviews
 from router.streams.consuming.groups import ensure_group
@@ -49,6 +50,19 @@ async def test_what_cannot_be_read_would_be_given_up_again(keys, preview):
     assert (await preview()).problem == "missing or blank: From, To, MessageSid"
     command = await preview({"command": b'{"type": "command.x", "id": "1", "data": {}}'}, stream=keys.commands(0))
     assert command.problem
+
+
+async def test_a_parser_that_fails_otherwise_is_previewed(preview, monkeypatch):
+    """Letters exist because of such errors: the preview says which, without the number that it quotes."""
+
+    def fail(_):
+        raise KeyError(CUSTOMER)
+
+    monkeypatch.setattr(previews, "normalize", fail)
+    found = await preview()
+    assert found.kind == "would be given up again"
+    assert found.problem.startswith("KeyError: ")
+    assert CUSTOMER[1:] not in found.problem
 
 
 async def test_the_kind_of_a_preview_quotes_nothing(preview, entry, keys):
