@@ -215,7 +215,7 @@ class Keys:
         return self._key(partition, "heartbeat", group, consumer)
 
     def process(self, name: str) -> str:
-        """String: what a process says of itself (process.announce); expires within seconds of its death."""
+        """String: what a process says of itself (process.announce); expires a day after its last words."""
         return self._key(0, "process", name)
 
     def processes(self) -> str:

@@ -115,6 +115,10 @@ def _spool(status: Status) -> Iterator[Problem]:
     if spool.entries:
         text = f"{_some(spool.entries, 'webhook')} in the spool on disk, since Redis did not take them"
         yield Problem(Level.DEGRADED, text, "they follow by themselves once Redis takes writes", "the-spool")
+    for host, number in sorted(spool.left.items()):
+        text = f"{_some(number, 'webhook')} left on the disk of {host} by a receiver that has ended"
+        action = "start a receiver there with the same ROUTER_SPOOL_DIR: it adopts them; after a day this is forgotten"
+        yield Problem(Level.DEGRADED, text, action, "the-spool")
     if spool.state in {"full", "failed"}:
         text = f"the spool is {spool.state}: if Redis fails now, webhooks are refused with 503"
         action = "free the disk, or raise ROUTER_SPOOL_MAX_BYTES; `spool.failed` in the receiver's log has the reason"

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class ProcessState:
     """One process. `kind`: web, worker, console, or the group of a consumer; `facts` are its own.
 
-    Of one that is not alive only name and kind are known: it died within the last day without ending in order.
+    One that is not alive died within the last day without ending in order; its facts are its last. If it `has_ended` in
+    order, it has left something behind.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ProcessState:
     version: str = ""
     started_at: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
+    has_ended: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the process for programs."""
@@ -50,9 +52,13 @@ class ProcessState:
         }
 
 
-async def list_processes(redis: Redis, keys: Keys) -> list[ProcessState]:
-    """Return the processes that are alive, by kind and start, then those that have died within a day."""
-    found = [_read(one) for one in await list_announcements(redis, keys)]
+async def list_processes(redis: Redis, keys: Keys, *, with_ended: bool = False) -> list[ProcessState]:
+    """Return the processes that are alive, by kind and start, then those that have died within a day.
+
+    With `with_ended` also those that ended in order and have left something behind.
+    """
+    states = [_read(one) for one in await list_announcements(redis, keys)]
+    found = [one for one in states if with_ended or not one.has_ended]
     return sorted(found, key=lambda one: (not one.is_alive, one.kind, one.started_at, one.name))
 
 
@@ -64,13 +70,14 @@ def _read(said: Announcement) -> ProcessState:
     return ProcessState(
         said.name,
         kind if isinstance(kind, str) else said.name.partition("/")[0],
-        is_alive=said.record is not None,
+        is_alive=said.is_alive,
         seen_at=at,
         host=str(record.get("host", "")),
         pid=_number(record.get("pid")),
         version=str(record.get("version", "")),
         started_at=_number(record.get("started_at")),
         facts=facts if isinstance(facts := record.get("facts"), dict) else {},
+        has_ended=record.get("has_ended") is True,
     )
 
 

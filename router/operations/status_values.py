@@ -40,15 +40,19 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class SpoolReport:
-    """The spools of all receivers: events that wait there for Redis, their bytes, and the worst state of a disk."""
+    """The spools of all receivers: events that wait there for Redis, their bytes, and the worst state of a disk.
+
+    `left`: events that receivers which have ended within a day left on the disk of a host.
+    """
 
     entries: int = 0
     size: int = 0
     state: str = "off"
+    left: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the spools for programs."""
-        return {"entries": self.entries, "bytes": self.size, "state": self.state}
+        return {"entries": self.entries, "bytes": self.size, "state": self.state, "left": dict(self.left)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,13 +33,23 @@ FAREWELL: Final = 0.2
 class Announcer:
     """Announces this process as one of a `kind`: web, worker, console, or the group of a consumer.
 
-    `facts` returns what changes: texts and numbers, no private values.
+    `facts` returns what changes: texts and numbers, no private values. `has_left` returns whether they are still to be
+    known after this process has ended in order.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, *, kind: str, facts: Callable[[], Mapping[str, Any]] = dict) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        *,
+        kind: str,
+        facts: Callable[[], Mapping[str, Any]] = dict,
+        has_left: Callable[[], bool] = bool,
+    ) -> None:
         self._redis = redis
         self._keys = keys
         self._facts = facts
+        self._has_left = has_left
         host, pid, started_at = socket.gethostname(), os.getpid(), time.time_ns() // 1000
         self._constant = {"kind": kind, "host": host, "pid": pid, "version": __version__, "started_at": started_at}
         self.name = f"{kind}/{host}-{pid}-{started_at // 1000:x}"
@@ -49,10 +59,13 @@ class Announcer:
         try:
             while True:
                 with suppress(RedisError, OSError):
-                    record = orjson.dumps(self._constant | {"facts": dict(self._facts())}, default=str)
-                    await announce(self._redis, self._keys, self.name, record)
+                    await announce(self._redis, self._keys, self.name, self._record())
                 await asyncio.sleep(INTERVAL)
         finally:
             with suppress(RedisError, OSError):  # a TimeoutError is an OSError
                 async with asyncio.timeout(FAREWELL):
-                    await leave(self._redis, self._keys, self.name)
+                    record = self._record(has_ended=True) if self._has_left() else b""
+                    await leave(self._redis, self._keys, self.name, record)
+
+    def _record(self, **more: bool) -> bytes:
+        return orjson.dumps(self._constant | more | {"facts": dict(self._facts())}, default=str)

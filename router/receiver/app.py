@@ -159,14 +159,23 @@ def _begin_tasks(
     """Keep the estimate of the time, and announce this process with its spool and what it could not store."""
 
     def facts() -> dict[str, Any]:
-        spooled = spool.describe() if spool is not None else {"status": "off"}
-        return {"spool": spooled, "not_stored": ingest.describe()}
+        return {"spool": _describe_spool(spool, settings), "not_stored": ingest.describe()}
 
-    announcer = Announcer(redis, settings.keys, kind="web", facts=facts)
+    def has_left() -> bool:
+        return bool((spool is not None and spool.own_entries) or ingest.describe()["webhooks"])
+
+    announcer = Announcer(redis, settings.keys, kind="web", facts=facts, has_left=has_left)
     return [
         asyncio.create_task(clock.run(redis), name="clock"),
         asyncio.create_task(announcer.run(), name="announce"),
     ]
+
+
+def _describe_spool(spool: Spool | None, settings: Settings) -> dict[str, Any]:
+    """Return the state of the spool, and where another process would find what this one leaves in it."""
+    if spool is None:
+        return {"status": "off"}
+    return spool.describe() | {"own": spool.own_entries, "folder": str(Path(settings.spool_dir).absolute())}
 
 
 def _add_routes(app: web.Application, ingest: Ingest, readyz: RouteHandler, misrouted: Misrouted) -> None:

@@ -18,7 +18,7 @@ from router.streams.consuming.poison_isolation import CrashCounts
 from router.streams.delivery import StreamRef
 from router.streams.repartition.mover import Mover
 from router.streams.store import trim
-from router.streams.store.announcements import NAME_LIFE, RECORD_LIFE
+from router.streams.store.announcements import NAME_LIFE
 from router.streams.store.append import Appender, InboundFields
 from router.streams.store.audit import AuditLog
 from router.streams.store.commits import CLOSED_LIFE, JOURNAL_LIFE
@@ -80,7 +80,7 @@ LIVES = {
     "console-guesses": (REMEMBERED / 1000,),
     "away": (MARKS_LIFE,),
     "read-marks": (MARKS_LIFE,),
-    "process": (RECORD_LIFE / 1000,),
+    "process": (NAME_LIFE / 1000,),
     "processes": (NAME_LIFE / 1000,),
     "story": (8 * DAY,),
     "refusals": (8 * DAY,),

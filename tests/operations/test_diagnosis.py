@@ -82,6 +82,11 @@ CASES = {
         "nobody reads for the group reports: 5 entries left to do",
     ),
     "spooled": (replace(WELL, spool=SpoolReport(7, 1, "ok")), Level.DEGRADED, "7 webhooks in the spool"),
+    "left in a spool": (
+        replace(WELL, spool=SpoolReport(0, 0, "ok", {"host-7": 3})),
+        Level.DEGRADED,
+        "3 webhooks left on the disk of host-7 by a receiver that has ended",
+    ),
     "a full spool": (replace(WELL, spool=SpoolReport(0, 0, "full")), Level.DEGRADED, "the spool is full"),
     "not stored": (
         replace(WELL, not_stored=(3, NOW - 7_000_000)),

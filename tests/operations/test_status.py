@@ -12,7 +12,7 @@ from router.operations.status import read_status
 from router.operations.status_values import Level
 from router.settings.load import load
 from router.streams.client.connection import connect
-from router.streams.store.announcements import announce
+from router.streams.store.announcements import announce, leave
 from router.streams.store.quarantine import keep
 from tests.core.test_refused import REFUSED
 from tests.operations.conftest import Deployment
@@ -62,6 +62,38 @@ async def test_the_spools_of_all_receivers_are_summed(redis, settings, keys):
         await announce(redis, keys, f"web/{number}", record)
     spool = (await read_status(redis, settings)).spool
     assert (spool.entries, spool.size, spool.state) == (5, 15, "full")
+
+
+def record_of(host, *, folder="/spool", own=0, not_stored=(0, 0), **more):
+    """The record of a receiver."""
+    webhooks, last = not_stored
+    spool = {"status": "ok", "entries": own, "own": own, "bytes": 9, "folder": folder}
+    facts = {"spool": spool, "not_stored": {"webhooks": webhooks, "last": last}}
+    return orjson.dumps({"kind": "web", "host": host, "facts": facts} | more)
+
+
+async def test_what_is_on_the_disk_of_a_receiver_that_has_ended(redis, settings, keys):
+    """Until a receiver of that host and folder adopts it, which then counts it."""
+    await leave(redis, keys, "web/1", record_of("a", own=3, has_ended=True))
+    await announce(redis, keys, "web/2", record_of("a", own=4))
+    await redis.pexpire(keys.process("web/2"), 3_600_000)  # it has died
+    await announce(redis, keys, "web/3", record_of("a", folder="/other"))
+    await leave(redis, keys, "web/4", record_of("b", own="x", has_ended=True))
+    await leave(redis, keys, "web/5", record_of("c", own=5, has_ended=True))
+    await announce(redis, keys, "web/6", record_of("c"))
+    status = await read_status(redis, settings)
+    assert (status.spool.entries, status.spool.left) == (0, {"a": 7})
+    assert status.to_json()["spool"]["left"] == {"a": 7}
+    assert [one.name for one in status.processes] == ["web/3", "web/6", "web/2"]
+
+
+async def test_webhooks_that_a_receiver_answered_503_before_it_ended(redis, settings, keys):
+    """A restart hides nothing: they count for an hour after the last one."""
+    now = (await read_status(redis, settings)).at
+    await leave(redis, keys, "web/1", record_of("a", not_stored=(3, now), has_ended=True))
+    await leave(redis, keys, "web/2", record_of("a", not_stored=(9, now - 7_200_000_000), has_ended=True))
+    await announce(redis, keys, "web/3", record_of("a", not_stored=(1, now - 1)))
+    assert (await read_status(redis, settings)).not_stored == (4, now)
 
 
 async def test_webhooks_of_our_accounts_that_were_refused_lately(redis, settings, keys):

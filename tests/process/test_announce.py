@@ -43,17 +43,33 @@ async def test_a_process_is_listed_with_its_facts_until_it_ends(redis):
     assert [key async for key in redis.scan_iter()] == []
 
 
-async def test_a_process_that_dies_is_known_by_its_name(redis, monkeypatch):
-    """Its record expires, its name says which kind it was."""
+async def test_a_process_that_dies_is_known_by_its_last_record(redis, monkeypatch):
+    """Its name says which kind it was, also once the record is lost."""
     monkeypatch.setattr(announcements, "RECORD_LIFE", 1)
-    await announcements.announce(redis, KEYS, "worker/host-1-a", b"{}")
-    await until(lambda: _has_no(redis, KEYS.process("worker/host-1-a")))
+    await announcements.announce(redis, KEYS, "worker/host-1-a", b'{"facts":{"spool":7}}')
+
+    async def is_dead():
+        (process,) = await list_processes(redis, KEYS)
+        return not process.is_alive and process
+
+    process = await until(is_dead)
+    assert (process.kind, process.pid, process.facts) == ("worker", 0, {"spool": 7})
+    await redis.delete(KEYS.process("worker/host-1-a"))
     (process,) = await list_processes(redis, KEYS)
-    assert (process.kind, process.is_alive, process.pid) == ("worker", False, 0)
+    assert (process.kind, process.is_alive, process.pid, process.facts) == ("worker", False, 0, {})
 
 
-async def _has_no(redis, key):
-    return not await redis.exists(key)
+async def test_a_process_that_has_left_something_is_known_after_it_ended(redis):
+    """It has not died: only who asks for it sees it."""
+    facts = {"spool": {"entries": 7}}
+    announcer = Announcer(redis, KEYS, kind="web", facts=lambda: facts, has_left=lambda: True)
+    announcing = asyncio.create_task(announcer.run())
+    await until(lambda: list_processes(redis, KEYS))
+    announcing.cancel()
+    await asyncio.gather(announcing, return_exceptions=True)
+    assert await list_processes(redis, KEYS) == []
+    (process,) = await list_processes(redis, KEYS, with_ended=True)
+    assert (process.is_alive, process.has_ended, process.facts) == (False, True, facts)
 
 
 async def test_a_name_is_forgotten_after_its_life(redis, monkeypatch):

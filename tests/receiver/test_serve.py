@@ -12,6 +12,7 @@ import pytest
 from yarl import URL
 
 from router.core.keys import Keys
+from router.operations.processes import list_processes
 from router.streams.client.embedded import is_free
 from tests.harness.processes import start_process
 from tests.receiver.samples import signed, sms
@@ -263,3 +264,26 @@ async def test_a_port_in_use_is_one_line_and_status_1(launch):
             [line] = process.find("process.failed")
             assert line["reason"].startswith("cannot listen on 127.0.0.1:")
             assert "Traceback" not in process.text
+
+
+async def test_what_was_not_stored_is_known_after_an_orderly_end(launch, redis):
+    """A restart, with which operators answer a 503, hides nothing from `status`."""
+    process = await launch(ROUTER_SPOOL_MAX_BYTES="0")
+    await process.started()
+    request = signed(sms())
+    await redis.config_set("maxmemory", "1")
+    try:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(
+                URL(url_of(process) + request.path, encoded=True), data=request.body, headers=request.headers()
+            ) as answer,
+        ):
+            assert answer.status == 503
+    finally:
+        await redis.config_set("maxmemory", "0")
+    assert await process.stop() == 0
+    assert await list_processes(redis, Keys()) == []
+    (ended,) = await list_processes(redis, Keys(), with_ended=True)
+    assert ended.facts["not_stored"]["webhooks"] == 1
+    assert ended.facts["not_stored"]["last"] > ended.started_at
