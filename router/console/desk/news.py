@@ -3,6 +3,8 @@
 All pages share one subscription to the console's hub. A page has a `Bell`, which collects the names of what has changed
 for it; so a page that is slow, or a burst of messages, costs one update. Which person has a conversation is known from
 the pages that were shown and from `holder.changed`. An entry that is not one of ours changes nothing.
+
+Texts and names are dropped from memory after a time: `erase` does not reach them here (docs/privacy.md).
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ from router.core.routing.command_answers import answer_of
 from router.core.stored_fields import open_stored
 from router.logs import describe, log
 from router.streams.client.connection import RedisError
+from router.tasks import end
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from router.console.desk.sending import CommandSender, LateCommand
     from router.console.hub import Hub, News
@@ -43,6 +46,12 @@ CONNECTION: Final = "connection"
 #: Conversations of which the latest messages are remembered, and messages of each.
 MAX_CONVERSATIONS: Final = 1_000
 MAX_MESSAGES: Final = 30
+#: Seconds for which the text of a message is kept: until the API lists it, and over a short outage of the API.
+TEXTS_KEPT: Final = 900
+#: Seconds for which the name of a customer is kept after the last entry that had it.
+NAMES_KEPT: Final = 86_400
+#: Seconds between two rounds that drop what is older.
+_FORGET: Final = 60.0
 #: Characters of a name that are shown.
 MAX_NAME: Final = 100
 #: Conversations of which the person is remembered who has them.
@@ -58,19 +67,37 @@ Conversation = tuple[str, str]
 
 @dataclass(slots=True)
 class RecentMessages:
-    """The customer's name and latest messages in a conversation, each with when its entry was written (µs)."""
+    """The customer's name and latest messages in a conversation, each with when its entry was written (µs).
+
+    `arrivals` have when each message came and its id, also of those whose text is dropped.
+    """
 
     name: str = ""
+    named_at: int = 0
     messages: deque[tuple[int, PublishedMessage]] = field(default_factory=lambda: deque(maxlen=MAX_MESSAGES))
+    arrivals: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=MAX_MESSAGES))
 
     @property
     def latest(self) -> int:
         """When the last message came (µs since 1970), 0 without any."""
-        return self.messages[-1][0] if self.messages else 0
+        return self.arrivals[-1][0] if self.arrivals else 0
 
     def count_after(self, mark: int) -> int:
         """Return how many messages came after `mark` (µs)."""
-        return sum(at > mark for at, _ in self.messages)
+        return sum(at > mark for at, _ in self.arrivals)
+
+    def take(self, at: int, message: PublishedMessage) -> None:
+        """Note a message once."""
+        if all(known != message.id for _, known in self.arrivals):
+            self.arrivals.append((at, message.id))
+            self.messages.append((at, message))
+
+    def forget_old(self, now: int) -> None:
+        """Drop the texts and the name whose time is over at `now` (µs)."""
+        while self.messages and self.messages[0][0] < now - TEXTS_KEPT * 1_000_000:
+            self.messages.popleft()
+        if self.named_at < now - NAMES_KEPT * 1_000_000:
+            self.name = ""
 
 
 class Bell:
@@ -97,14 +124,17 @@ class Bell:
 
 
 class DeskNews:
-    """The news for the pages of one console."""
+    """The news for the pages of one console. `clock` returns µs since 1970."""
 
-    def __init__(self, hub: Hub, redis: Redis, keys: Keys, sender: CommandSender, sealer: Sealer) -> None:
+    def __init__(
+        self, hub: Hub, redis: Redis, keys: Keys, sender: CommandSender, sealer: Sealer, *, clock: Callable[[], int]
+    ) -> None:
         self._hub = hub
         self._redis = redis
         self._keys = keys
         self._sender = sender
         self._sealer = sealer
+        self._clock = clock
         sender.on_late = self._tell_late
         self._bells: set[Bell] = set()
         self._holders: OrderedDict[Conversation, str] = OrderedDict()
@@ -177,11 +207,26 @@ class DeskNews:
             self._changes.popitem(last=False)
 
     async def run(self) -> None:
-        """Take the news until canceled."""
-        async with self._hub.subscribe(lambda one: one.kind is StreamKind.PARTICIPANTS) as news:
-            await self._read_again()
-            async for one in news:
-                self.take(one)
+        """Take the news, and forget what is old, until canceled."""
+        forgetting = asyncio.create_task(self._keep_forgetting())
+        try:
+            async with self._hub.subscribe(lambda one: one.kind is StreamKind.PARTICIPANTS) as news:
+                await self._read_again()
+                async for one in news:
+                    self.take(one)
+        finally:
+            await end(forgetting)
+
+    async def _keep_forgetting(self) -> None:
+        while True:
+            await asyncio.sleep(_FORGET)
+            self.forget_old()
+
+    def forget_old(self) -> None:
+        """Drop the texts and names whose time is over; unread messages still count."""
+        now = self._clock()
+        for recent in self._recent.values():
+            recent.forget_old(now)
 
     def take(self, news: News) -> None:
         """Take one piece of news, which may be anything."""
@@ -223,10 +268,11 @@ class DeskNews:
             return
         recent = self._recent.setdefault(conversation, RecentMessages())
         self._recent.move_to_end(conversation)
+        at = int(entry_id.partition("-")[0]) * 1000
         if isinstance(name, str):
-            recent.name = name[:MAX_NAME]
-        if message is not None and all(known.id != message.id for _, known in recent.messages):
-            recent.messages.append((int(entry_id.partition("-")[0]) * 1000, message))
+            recent.name, recent.named_at = name[:MAX_NAME], at
+        if message is not None:
+            recent.take(at, message)
         if len(self._recent) > MAX_CONVERSATIONS:
             self._recent.popitem(last=False)
 
@@ -246,6 +292,7 @@ class DeskNews:
             for entry_id, fields in reversed(rows):
                 opened, _ = open_stored(fields, self._sealer)
                 self._take_entry(Arrival(StreamKind.PARTICIPANTS, "", entry_id.decode(), opened))
+        self.forget_old()
 
 
 def _people_of(document: dict[str, Any]) -> set[str]:
@@ -253,9 +300,9 @@ def _people_of(document: dict[str, Any]) -> set[str]:
     data = document["data"]
     ends = [data.get("from"), data.get("to"), data.get("agent"), data.get("request"), data.get("command")]
     names: set[Any] = set()
-    for end in filter(None, ends):
-        names |= {end.get("agent"), end.get("identity"), end.get("asked_by")}
-        inner = end.get("data")
+    for one in filter(None, ends):
+        names |= {one.get("agent"), one.get("identity"), one.get("asked_by")}
+        inner = one.get("data")
         if isinstance(inner, dict):
             names.add(inner.get("agent"))
-    return {one for one in names if isinstance(one, str)}
+    return {name for name in names if isinstance(name, str)}

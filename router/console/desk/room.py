@@ -47,7 +47,7 @@ class DeskRoom:
         self.marks = PersonMarks(redis, keys)
         replication = make_replication(settings)
         self.sender = CommandSender(redis, keys, source=source, sealer=settings.sealer, replication=replication)
-        self.news = DeskNews(hub, redis, keys, self.sender, settings.sealer)
+        self.news = DeskNews(hub, redis, keys, self.sender, settings.sealer, clock=self._clock)
         self.presence = PagePresence(redis, keys, self.marks, source=source, clock=time.monotonic)
         self.transcripts = Transcripts(apis, clock=time.monotonic)
         self.reader = DeskReader(

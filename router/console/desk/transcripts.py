@@ -89,11 +89,17 @@ class Transcripts:
             reading = await self._ask(*conversation)
         except ApiError as error:
             return ApiReading(problem=_describe(error))
-        self._kept[conversation] = _Kept(reading, changes, begun)
+        kept = self._kept[conversation] = _Kept(reading, changes, begun)
         self._kept.move_to_end(conversation)
+        # nobody reads it after that, and `erase` does not reach it here
+        asyncio.get_running_loop().call_later(FRESH, self._drop, conversation, kept)
         if len(self._kept) > MAX_KEPT:
             self._kept.popitem(last=False)
         return reading
+
+    def _drop(self, conversation: Conversation, kept: _Kept) -> None:
+        if self._kept.get(conversation) is kept:
+            del self._kept[conversation]
 
     async def _ask(self, account_id: str, conversation_id: str) -> ApiReading:
         api = self._apis.of(account_id)

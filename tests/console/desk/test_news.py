@@ -16,6 +16,9 @@ from tests.support.accounts import ACCOUNT, CUSTOMER
 from tests.support.waiting import until
 
 CONVERSATION = (ACCOUNT, "c1")
+#: µs since 1970, and the ms of the entries' ids.
+NOW = 1_700_000_000_000_000
+NOW_MS = NOW // 1000
 
 
 @pytest.fixture
@@ -26,7 +29,7 @@ def hub(redis):
 @pytest.fixture
 def news(redis, hub):
     sender = CommandSender(redis, Keys(), source="/test", sealer=NO_KEYS)
-    return DeskNews(hub, redis, Keys(), sender, NO_KEYS)
+    return DeskNews(hub, redis, Keys(), sender, NO_KEYS, clock=lambda: NOW)
 
 
 def arrival(kind, number=1, **data):
@@ -89,6 +92,23 @@ def test_messages_and_names_are_remembered(news, monkeypatch):
     for number in (2, 3):
         news.take(message(number, conversation={"id": f"c{number}"}))
     assert news.recent(CONVERSATION).latest == 0
+
+
+def test_texts_and_names_are_forgotten_after_their_time(news):
+    """What `erase` does not reach is in memory for minutes, a name for a day; the message still counts as unread."""
+    old, older = NOW_MS - desk_news.TEXTS_KEPT * 1000 - 1, NOW_MS - desk_news.NAMES_KEPT * 1000 - 1
+    news.take(message(older, "older", profile_name="Ana", conversation={"id": "c2"}))
+    news.take(message(old, "old", profile_name="Bo"))
+    news.take(message(NOW_MS, "new"))
+    news.forget_old()
+    recent = news.recent(CONVERSATION)
+    assert (recent.name, [one.text for _, one in recent.messages], recent.count_after(0)) == ("Bo", ["new"], 2)
+    news.take(message(old, "old"))
+    assert [one.text for _, one in recent.messages] == ["new"]
+    recent = news.recent((ACCOUNT, "c2"))
+    assert (recent.name, list(recent.messages), recent.latest) == ("", [], older * 1000)
+    assert "older" not in repr(news._recent)
+    assert "Ana" not in repr(news._recent)
 
 
 @pytest.mark.parametrize(
