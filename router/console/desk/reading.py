@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from router.console.desk.news import LISTS
-from router.console.pages import ConsoleError
+from router.console.roles import ConsoleError
 from router.core.addresses import mask
 from router.core.classic.members import is_classic
 from router.core.formats import OtherFormatError
