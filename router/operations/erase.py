@@ -12,7 +12,7 @@ from hashlib import sha1
 from typing import TYPE_CHECKING, Any, Final
 
 from router.agents.effects import TEXT_STEPS
-from router.core.addresses import Address, Channel, from_key
+from router.core.addresses import PHONE_CHANNELS, Address, Channel, from_key
 from router.core.erasing import ErasedCustomer, ErasedPlace, ErasureReport
 from router.core.errors import QueryError
 from router.core.formats import OtherFormatError
@@ -31,7 +31,7 @@ from router.streams.store.shared_bodies import SHARED
 from router.streams.store.story_index import StoryReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from router.core.ledger.ledger import Ledger
     from router.settings.model import Settings
@@ -92,12 +92,29 @@ class Erasure:
 
     async def _refuse_own(self) -> None:
         """Raise QueryError if the address is our side's: everything that customers wrote mentions it."""
+        for key in sorted(self._customer.keys):
+            if account_id := await self._owner_of(key):
+                raise QueryError(f"{from_key(key).value} is an address of our side ({account_id}), not a customer's")
+
+    async def _owner_of(self, key: str) -> str:
+        """Return the account whose own address has this key, empty if none; a number is ours on all of its channels."""
+        channel, _, word = key.partition("|")
+        names = [f"{one}|{word}" for one in PHONE_CHANNELS] if channel in PHONE_CHANNELS else [key]
         for account_id in self._accounts:
-            for key in sorted(self._customer.keys):
-                if await self._redis.zscore(self._keys.own_addresses(account_id), key) is not None:
-                    raise QueryError(
-                        f"{from_key(key).value} is an address of our side ({account_id}), not a customer's"
-                    )
+            for name in names:
+                if await self._redis.zscore(self._keys.own_addresses(account_id), name) is not None:
+                    return account_id
+        return ""
+
+    async def _learn(self, keys: Iterable[str]) -> None:
+        """Take further addresses for the customer's, without those of our side, which an error may have put there."""
+        more = set[str]()
+        for key in sorted({*keys} - self._customer.keys):
+            if account_id := await self._owner_of(key):
+                self._report.note(f"{from_key(key).value} is left out: an address of our side ({account_id})")
+            else:
+                more.add(key)
+        self._customer = self._customer.also(more)
 
     async def _learn_persons(self) -> None:
         """Learn the ids and phones that are known to be of the same WhatsApp user."""
@@ -105,8 +122,7 @@ class Erasure:
             for key in sorted(self._customer.keys):
                 known: Any = await self._redis.get(self._keys.person(account_id, key))
                 words = known.decode().split() if known else ()
-                more = (Address(Channel.WHATSAPP, word).key for word in words)
-                self._customer = self._customer.also(more)
+                await self._learn(Address(Channel.WHATSAPP, word).key for word in words)
 
     async def _pass(self) -> None:
         """Search everywhere once; what the search learns from, ledgers and persons, goes last.
@@ -164,7 +180,7 @@ class Erasure:
 
     async def _read_ledgers(self, names: list[tuple[str, str]]) -> list[Ledger]:
         """Read ledgers, and learn from them which participants and conversations are the customer's."""
-        ledgers, ids, keys = [], set(self._customer.ids), set(self._customer.keys)
+        ledgers, ids, keys = [], set(self._customer.ids), set[str]()
         conversations = set(self._customer.conversations)
         for account_id, conversation_id in dict.fromkeys(names):
             try:
@@ -180,7 +196,8 @@ class Erasure:
             ids |= own.ids
             keys |= own.keys
             ledgers.append(ledger)
-        self._customer = ErasedCustomer(frozenset(keys), frozenset(ids), frozenset(conversations))
+        self._customer = ErasedCustomer(self._customer.keys, frozenset(ids), frozenset(conversations))
+        await self._learn(keys)
         return ledgers
 
     async def _erase_stream(self, partition: int, stream: str, shared: set[bytes]) -> None:

@@ -395,3 +395,24 @@ async def test_stories_that_an_earlier_setting_keeps_are_erased(town, life):
     settings = town.settings.model_copy(update={"story_ttl": life})
     assert (await Erasure(town.redis, settings, read_customer(CUSTOMER), is_dry_run=False).run()).is_done
     assert await town.story_lists() == []
+
+
+@pytest.mark.parametrize("channel", ["SMS", "VOICE"])
+async def test_our_own_address_is_not_learned(deployment, erase, channel):
+    """A participant or person at an address of ours makes nothing the customer's that mentions it; a note says so."""
+    redis, keys = deployment.redis, deployment.keys
+    store = Store(redis, keys, marker_ttl=3600)
+    await store.add_own_addresses(ACCOUNT, [Address(channel, OURS)])
+    ledger = store.make_ledger(ACCOUNT, CONVERSATION)
+    participant = make_participant("p1", Address("SMS", CUSTOMER), Address("SMS", OURS))
+    ledger.take_participant(make_fact(participant, 1))
+    assert await store.commit([ledger]) == [True]
+    phone, ours = Address("WHATSAPP", f"whatsapp:{CUSTOMER}"), Address("WHATSAPP", f"whatsapp:{OURS}")
+    await PersonStore(redis, keys, 600).write(ACCOUNT, phone, phone, ours)
+    await redis.xadd(deployment.inbound, deployment.webhook("k1", subject=OTHERS))
+    await redis.xadd(deployment.inbound, deployment.webhook("k2"))
+    report = await erase()
+    assert report.is_done
+    assert found_in(report)["inbound"] == (1, 1)
+    assert await redis.xlen(deployment.inbound) == 1
+    assert any("is left out: an address of our side" in note for note in report.notes)
