@@ -9,12 +9,14 @@ webhooks.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from router import metrics
+from router.core.ids import SID_DIGITS
 from router.core.printable import masked
 from router.core.refused import Bounds, Refused, shown_headers
 from router.core.sealing import NO_KEYS
@@ -53,6 +55,7 @@ MAX_TOLD: Final = 20
 WRITE_TIMEOUT: Final = 2.0
 #: Seconds between two log lines about webhooks that were not kept while nothing is being written.
 REPORT_EVERY: Final = 10.0
+_ACCOUNT: Final = re.compile(f"AC{SID_DIGITS}")
 
 
 def make_refused(
@@ -174,7 +177,8 @@ class Quarantine:
         detail = f"answered {refused.status} ({refused.reason}): {why}; kept in the quarantine as {entry_id}"
         for one in events[:MAX_TOLD]:
             addresses = tuple(one.subject.split("|")[1:2])
-            about = StoryAbout(event_id(one.key), one.account_id, resource_of(one.key), addresses=addresses)
+            account_id = one.account_id if _ACCOUNT.fullmatch(one.account_id) else ""  # a stranger may write anything
+            about = StoryAbout(event_id(one.key), account_id, resource_of(one.key), addresses=addresses)
             self._stories.tell(0, about, StageName.REFUSED, detail, at=refused.received_at)
 
     def _report(self) -> None:

@@ -186,3 +186,19 @@ async def test_closing_waits_for_pending_writes(redis, keys, output):
     await one.close()
     assert await redis.xlen(keys.quarantine()) == 20
     await one.close()
+
+
+@pytest.mark.parametrize(
+    "account", ["+15551230001", "ana@example.com", "AC" + "x" * 10_000, f"{OTHER_ACCOUNT}+15551230001"]
+)
+async def test_an_account_that_no_account_has_is_not_told(receiver, account):
+    """Strangers write into it what they like, of any length; stories have neither texts nor addresses."""
+    await receiver.send(signed(sms(account=account)))
+    await receiver.send(signed(sms(2, account=OTHER_ACCOUNT)))
+    waiting = f"{receiver.keys.refusals(0)}new"
+    await until(lambda: _tells(receiver, waiting, OTHER_ACCOUNT))
+    assert not await _tells(receiver, waiting, account)
+
+
+async def _tells(receiver, key, text):
+    return any(text.encode() in batch for batch in await receiver.redis.lrange(key, 0, -1))
