@@ -51,22 +51,39 @@
     form.dataset.sent = "yes";
   });
   // News. The server's text is its own template, in which everything that people wrote is escaped.
+  const parse = (html) => new DOMParser().parseFromString(html, "text/html");
+  // What has the focus is found again in the new text by what it does.
+  const markOf = (one) =>
+    [one.tagName, one.name, one.value, one.getAttribute("href"), one.form?.elements.offer?.value].join("\n");
   const replace = (name, html) => {
     const place = byId(name);
     if (!place) return;
-    const focused = place.contains(document.activeElement) ? document.activeElement : null;
-    const mark = focused && [focused.name, focused.value, focused.closest("form")?.elements.offer?.value];
+    const mark = place.contains(document.activeElement) ? markOf(document.activeElement) : "";
     place.innerHTML = html;
     startCountdowns(place);
-    if (mark) {
-      for (const one of place.querySelectorAll("button")) {
-        if (one.name === mark[0] && one.value === mark[1] && one.form?.elements.offer?.value === mark[2]) one.focus();
-      }
-    }
+    if (!mark) return;
+    [...place.querySelectorAll("a, button")].find((one) => markOf(one) === mark)?.focus({ preventScroll: true });
   };
   const scrollDown = () => {
-    const lines = document.querySelector(".lines");
+    const lines = byId("lines");
     if (lines) lines.scrollTop = lines.scrollHeight;
+  };
+  // Lines that have not changed stay as they are: a screen reader reads what is new, and nobody loses the place.
+  const mergeLines = (list, next) => {
+    const old = [...list.children];
+    const first = old.findIndex((one) => next[0]?.isEqualNode(one));
+    for (const one of old.splice(0, Math.max(0, first))) one.remove();
+    let same = 0;
+    while (same < old.length && same < next.length && old[same].isEqualNode(next[same])) same += 1;
+    for (const one of old.slice(same)) one.remove();
+    list.append(...next.slice(same));
+  };
+  const takeTranscript = (html) => {
+    const next = parse(html), lines = byId("lines");
+    const isAtEnd = lines.scrollTop + lines.clientHeight >= lines.scrollHeight - 10;
+    replace("about", next.getElementById("about").innerHTML);
+    mergeLines(lines.querySelector("ol"), [...next.querySelectorAll("#lines > ol > li")]);
+    if (isAtEnd) scrollDown();
   };
   const connection = byId("connection");
   const say = (text) => {
@@ -82,15 +99,17 @@
   const hint = (waiting) => {
     const place = byId("offers");
     if (!place) return;
+    const text = waiting === 1 ? "An offer waits for you at the desk" : `${waiting} offers wait for you at the desk`;
+    if (place.textContent === (waiting ? text : "")) return;
     place.replaceChildren();
     if (!waiting) return;
     const link = document.createElement("a");
     link.href = "/desk";
-    link.textContent = waiting === 1 ? "An offer waits for you at the desk" : `${waiting} offers wait for you at the desk`;
+    link.textContent = text;
     place.append(link);
   };
   const takeLists = (html) => {
-    const waiting = countOffers(new DOMParser().parseFromString(html, "text/html"));
+    const waiting = countOffers(parse(html));
     replace("lists", html);
     showOffers(waiting);
     hint(waiting);
@@ -139,7 +158,7 @@
     });
     source.addEventListener("reconnect", connect);
     source.addEventListener("lists", (event) => takeLists(event.data));
-    source.addEventListener("transcript", (event) => { replace("transcript", event.data); scrollDown(); });
+    source.addEventListener("transcript", (event) => takeTranscript(event.data));
     source.addEventListener("answer", (event) => replace("notice", event.data));
     source.addEventListener("offer", () => { if (isLoud) play(); });
     source.addEventListener("connection", (event) => {
