@@ -94,10 +94,15 @@ async def select_kept(
             progress.looked_at += 1
             if progress.looked_at % LOOKED_AT == 0:
                 on_progress(progress)
-        refused = kept.refused
-        facts = EntryFacts(kind=refused.source, account=refused.account_id, event_id=refused.event_id)
-        if selection.takes(searched(refused.reason, refused.detail, selection.reason), facts):
+        if is_wanted(selection, kept):
             yield KeptView(kept)
+
+
+def is_wanted(selection: Selection, kept: Kept) -> bool:
+    """Return whether a webhook matches, apart from its name and its time."""
+    refused = kept.refused
+    facts = EntryFacts(kind=refused.source, account=refused.account_id, event_id=refused.event_id)
+    return selection.takes(searched(refused.reason, refused.detail, selection.reason), facts)
 
 
 def searched(reason: str, detail: str, wanted: str) -> str:

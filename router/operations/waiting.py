@@ -12,7 +12,7 @@ from router.core.printable import masked
 from router.core.timestamps import to_text
 from router.operations.entry_facts import read_facts
 from router.streams.store.inspect import consumed_streams, list_groups
-from router.streams.store.parking import count_parked, list_parked
+from router.streams.store.parking import count_parked, list_parked, subject_at
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -76,23 +76,32 @@ async def count_waiting(redis: Redis, keys: Keys) -> int:
 
 
 async def list_waiting(redis: Redis, keys: Keys, selection: Selection) -> AsyncIterator[WaitingEvent]:
-    """Yield the events that wait and match, stream by stream, those of one customer or conversation in order.
+    """Yield the events that wait and match, stream by stream, those of one customer or conversation in order."""
+    async for event in list_all_waiting(redis, keys):
+        if is_wanted(selection, event):
+            yield event
 
-    `selection.since` and `until` are about the time since when they wait.
-    """
+
+async def list_all_waiting(redis: Redis, keys: Keys, *, skip: int = 0) -> AsyncIterator[WaitingEvent]:
+    """Yield all events that wait in the same order, without reading the first `skip` of them."""
     async for stream, group in _groups(redis, keys):
-        page: list[ParkedEntry] = []
         previous = ""
-        async for entry in list_parked(redis, keys, stream, group):
+        if skip:
+            number = await count_parked(redis, keys, stream, group)
+            if number <= skip:
+                skip -= number
+                continue
+            previous = await subject_at(redis, keys, stream, group, skip - 1)
+        page: list[ParkedEntry] = []
+        async for entry in list_parked(redis, keys, stream, group, skip=skip):
             page.append(entry)
             if len(page) == _PAGE:
                 for event in await _read(redis, stream, group, page, previous):
-                    if _is_wanted(selection, event):
-                        yield event
+                    yield event
                 page, previous = [], page[-1].subject
         for event in await _read(redis, stream, group, page, previous):
-            if _is_wanted(selection, event):
-                yield event
+            yield event
+        skip = 0
 
 
 async def _groups(redis: Redis, keys: Keys) -> AsyncIterator[tuple[str, str]]:
@@ -129,6 +138,7 @@ async def _read(redis: Redis, stream: str, group: str, page: list[ParkedEntry], 
     ]
 
 
-def _is_wanted(selection: Selection, event: WaitingEvent) -> bool:
+def is_wanted(selection: Selection, event: WaitingEvent) -> bool:
+    """Return whether an event matches; `since` and `until` are about the time since when it waits."""
     is_in_time = selection.since <= event.since and (selection.until is None or event.since < selection.until)
     return is_in_time and selection.takes(event.reason, event.facts, stream=event.stream, group=event.group)

@@ -7,7 +7,7 @@ import pytest
 from router.core.stories import event_id
 from router.operations import waiting
 from router.operations.selection import Selection
-from router.operations.waiting import list_waiting
+from router.operations.waiting import list_all_waiting, list_waiting
 from tests.operations.conftest import SUBJECT
 from tests.support.accounts import ACCOUNT, CUSTOMER, OURS
 
@@ -76,3 +76,15 @@ async def test_an_entry_that_is_gone_is_listed_without_facts(redis, keys, deploy
     await redis.xdel(keys.inbound(0), entry_id)
     (event,) = await found(redis, keys)
     assert (event.entry_id, event.event_id, event.to_json()["account"]) == (entry_id, "", "")
+
+
+@pytest.mark.parametrize("page", [2, 100])
+async def test_those_before_a_place_are_not_read(redis, keys, deployment, monkeypatch, page):
+    """The rest has the same order, and says the same of each."""
+    monkeypatch.setattr(waiting, "_PAGE", page)
+    await deployment.park(*[f"a{number}" for number in range(3)])
+    await deployment.park("b1", "b2", subject=OTHER)
+    await deployment.park("c1", group="other")
+    everything = await found(redis, keys)
+    for skip in range(len(everything) + 2):
+        assert [one async for one in list_all_waiting(redis, keys, skip=skip)] == everything[skip:]

@@ -11,6 +11,7 @@ from router.console.operations.bulk_jobs import DROP, DRY_RUN, BulkForm, BulkKin
 from router.console.operations.models import JobAnswer, KeptAnswer, OutcomeAnswer, QuarantineAnswer, TrustForm
 from router.console.operations.parts import (
     FILTER_PARAMETERS,
+    MOST_LOOKED_AT,
     page_of,
     read_filters,
     read_limit,
@@ -21,11 +22,20 @@ from router.console.pages import ConsoleError, Page, Redirect, Role, View
 from router.core.bulk import BulkProgress
 from router.core.errors import AccountError, RouteError, SignatureError
 from router.core.printable import masked
-from router.operations.quarantine import KeptView, count_kept, drop_kept, find_kept, replay_kept, searched, select_kept
+from router.operations.quarantine import (
+    KeptView,
+    count_kept,
+    drop_kept,
+    find_kept,
+    is_wanted,
+    replay_kept,
+    searched,
+    select_kept,
+)
 from router.operations.redaction import masked_path, plain, shown_body
 from router.operations.signature_advice import advise, request_of
 from router.receiver.replay import QuarantineReplay, ReplayOutcome
-from router.streams.store.quarantine import remove
+from router.streams.store.quarantine import list_kept, remove
 
 if TYPE_CHECKING:
     from router.console.job_runner import JobSteps, Work
@@ -50,13 +60,16 @@ async def list_page(request: ConsoleRequest) -> View:
     unmasked = request.sees_unmasked
     selection, shown = without_reason(read_selection(query, ports.clock()), unmasked=unmasked)
     items: list[dict[str, Any]] = []
-    following = None
-    async for view in select_kept(ports.redis, ports.keys, selection, after=cursor, sealer=ports.settings.sealer):
-        if len(items) == limit:
-            following = items[-1]["id"]
+    looked_at, last, following = 0, "", None
+    since, until, sealer = selection.since_ms, selection.until_ms, ports.settings.sealer
+    async for one in list_kept(ports.redis, ports.keys, after=cursor, since=since, until=until, sealer=sealer):
+        if len(items) == limit or looked_at == MOST_LOOKED_AT:
+            following = last
             break
-        item = view.to_json(unmasked=unmasked)
-        items += [item] if shown in searched(item["reason"], item["detail"], shown).casefold() else []
+        looked_at, last = looked_at + 1, one.entry_id
+        if is_wanted(selection, one):
+            item = KeptView(one).to_json(unmasked=unmasked)
+            items += [item] if shown in searched(item["reason"], item["detail"], shown).casefold() else []
     counts = await count_kept(ports.redis, ports.keys)
     extra = {
         "filters": read_filters(query),

@@ -239,11 +239,19 @@ async def list_lanes(redis: Redis, keys: Keys, stream: str, group: str) -> list[
     return [_lane(row) for row in rows]
 
 
-async def list_parked(redis: Redis, keys: Keys, stream: str, group: str) -> AsyncIterator[ParkedEntry]:
-    """Yield the parked entries of a group, subject by subject, each in the order of the stream; read page by page."""
-    start = "-"
+async def list_parked(
+    redis: Redis, keys: Keys, stream: str, group: str, *, skip: int = 0
+) -> AsyncIterator[ParkedEntry]:
+    """Yield the parked entries of a group, subject by subject, each in the order of the stream; read page by page.
+
+    The first `skip` of them are passed over without reading them.
+    """
+    queue = keys.parked(stream, group, "queue")
+    start = ""
     while True:
-        rows: Any = await redis.zrangebylex(keys.parked(stream, group, "queue"), start, "+", 0, _PAGE)
+        rows: Any = await (
+            redis.zrangebylex(queue, start, "+", 0, _PAGE) if start else redis.zrange(queue, skip, skip + _PAGE - 1)
+        )
         if not rows:
             return
         places = [row.decode().rpartition("\n") for row in rows]
@@ -256,6 +264,12 @@ async def list_parked(redis: Redis, keys: Keys, stream: str, group: str) -> Asyn
             if (record := by_subject[subject]) is not None:
                 yield _read(entry_id, subject, record.decode(), (state or b"1 1 0 0").decode())
         start = f"({rows[-1].decode()}"
+
+
+async def subject_at(redis: Redis, keys: Keys, stream: str, group: str, place: int) -> str:
+    """Return the subject of the entry at a place in the order of `list_parked`, empty if there is none."""
+    rows: Any = await redis.zrange(keys.parked(stream, group, "queue"), place, place)
+    return rows[0].decode().rpartition("\n")[0] if rows else ""
 
 
 async def find_parked(

@@ -221,6 +221,19 @@ async def test_the_name_of_a_reason_is_not_looked_for_in_details(reader, scenes,
     assert [item["id"] for item in data["items"]] == [name]
 
 
+async def test_a_filter_that_matches_little_looks_at_few_webhooks(reader, scenes, monkeypatch):
+    """The page may then be empty and have a next one all the same."""
+    monkeypatch.setattr("router.console.operations.quarantine.MOST_LOOKED_AT", 3)
+    for number in range(5):
+        await scenes.refused(**webhook(number))
+    name = await scenes.refused(reason="account", detail="account AC is not configured")
+    operator = await reader()
+    first = await operator.json("/quarantine?reason=account")
+    assert first["items"] == []
+    second = await operator.json(f"/quarantine?reason=account&cursor={first['next']}")
+    assert ([item["id"] for item in second["items"]], second["next"]) == ([name], None)
+
+
 async def test_webhooks_cannot_be_checked_without_the_settings_for_it(reader, scenes, ports, monkeypatch):
     """The console then says which setting it lacks, and what is in the quarantine can be read."""
     name = await scenes.refused(**webhook())

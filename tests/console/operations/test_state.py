@@ -161,6 +161,30 @@ async def test_waiting_events_are_paged_and_filtered(reader, deployment):
     assert (await operator.page("/waiting?reason=429")).rows() == []
 
 
+async def test_a_filter_that_matches_little_looks_at_few_waiting_events(reader, deployment, monkeypatch):
+    """The next page goes on where the look ended, whatever matched."""
+    monkeypatch.setattr("router.console.operations.waiting.MOST_LOOKED_AT", 3)
+    await deployment.park(*(f"k{number}" for number in range(5)))
+    operator = await reader()
+    page = await operator.page("/waiting?event=k4")
+    assert page.rows() == []
+    assert "None of those that were looked at for this page matches" in page.text
+    following = page.links()["Next page"]
+    assert "cursor=3" in following
+    last = await operator.page(following)
+    assert len(last.rows()) == 1
+    assert "(behind an earlier one)" in last.rows()[0][1]
+    assert "Next page" not in last.links()
+
+
+async def test_the_reasons_of_a_part_are_said_to_be_of_a_part(reader, deployment):
+    """Otherwise the most frequent reason may seem to be rare."""
+    await deployment.park("k1", "k2")
+    operator = await reader()
+    titles = [(await operator.page(f"/waiting{query}")).one("h2").text for query in ("", "?limit=1", "?cursor=1")]
+    assert titles == ["Why", "Why (events of this page)", "Why (events of this page)"]
+
+
 async def test_agents_show_presence_load_and_conversations(reader, redis, ports):
     """A conversation leads to why it is there."""
     desk = Desk(redis, ports.keys, clock=lambda: ports.clock() // 1000)
