@@ -21,6 +21,7 @@ from tests.benchmarks.customers import CUSTOMERS
 from tests.benchmarks.frame import BenchmarkError, Measurement, Scale, measure
 from tests.benchmarks.handoffs import HANDOFFS
 from tests.benchmarks.latency import LATENCY
+from tests.benchmarks.pages import PAGES, VIEWS
 from tests.benchmarks.placing import PLACING
 from tests.benchmarks.processes import GENERATOR, pin, shared_cores
 from tests.benchmarks.receiver import RECEIVER
@@ -47,6 +48,8 @@ MEASUREMENTS: Final[tuple[Measurement, ...]] = (
     LATENCY,
     HANDOFFS,
     PLACING,
+    PAGES,
+    VIEWS,
     START,
 )
 QUICK: Final = Scale(rounds=2, seconds=0.5)
