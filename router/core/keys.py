@@ -307,5 +307,9 @@ class Keys:
         """Hash: the bytes that each reason takes in the quarantine."""
         return self._quarantined("bytes")
 
+    def quarantine_ours(self) -> str:
+        """Sorted set: the webhooks of our own accounts that were refused lately, by entry, by when (ms); bounded."""
+        return self._quarantined("ours")
+
     def _quarantined(self, *parts: str) -> str:
         return ":".join((f"{{{self.quarantine()}}}", *parts))

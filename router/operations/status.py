@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from router.core.errors import RouteError, SettingsError
+from router.core.errors import SettingsError
 from router.operations.dead_letters import count_letters
 from router.operations.diagnosis import find_problems, worst
 from router.operations.processes import list_processes
@@ -16,7 +16,7 @@ from router.operations.streams import read_streams
 from router.operations.team import QueueReport, read_team
 from router.streams.client.clock import RedisClock
 from router.streams.store.inspect import find_refusals
-from router.streams.store.quarantine import list_newest
+from router.streams.store.quarantine import count_lately
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from router.settings.model import Settings
     from router.streams.client.connection import Redis
 
-#: Refused webhooks that are looked at, and the µs that count as lately.
-_MOST_REFUSED: Final = 100
+#: The µs that count as lately.
 _LATELY: Final = 3_600_000_000
 #: The states of a spool, the worst last.
 _SPOOL_STATES: Final = ("off", "ok", "full", "failed")
@@ -51,7 +50,7 @@ async def read_status(redis: Redis, settings: Settings) -> Status:
         dead_letters=await count_letters(redis, settings.keys),
         quarantine=await count_kept(redis, settings.keys),
         refusals=await find_refusals(redis, settings.keys),
-        refused_lately=await _count_refused(redis, settings, now),
+        refused_lately=await count_lately(redis, settings.keys, (now - _LATELY) // 1000),
         not_stored=_sum_not_stored(known, now),
         queues=await _read_queues(redis, settings, now),
     )
@@ -90,17 +89,6 @@ def _sum_not_stored(processes: Iterable[ProcessState], now: int) -> tuple[int, i
 
 def _number(value: object) -> int:
     return value if isinstance(value, int) else 0
-
-
-async def _count_refused(redis: Redis, settings: Settings, now: int) -> int:
-    """Return the number of refused webhooks of the last hour that are ours: of our accounts, or rightly signed.
-
-    Anybody can send others. At most _MOST_REFUSED are looked at.
-    """
-    ours = {account.sid for account in settings.accounts}
-    newest = [kept.refused for kept in await list_newest(redis, settings.keys, _MOST_REFUSED, settings.sealer)]
-    lately = [one for one in newest if one.received_at > now - _LATELY]
-    return sum(one.account_id in ours or one.reason == RouteError.reason for one in lately)
 
 
 async def _read_queues(redis: Redis, settings: Settings, now: int) -> tuple[QueueReport, ...]:

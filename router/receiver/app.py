@@ -121,7 +121,10 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     sealer = settings.sealer
     stories = make_stories(settings, app[REDIS], process="web", clock=clock)
     refusals = make_stories(settings, app[REDIS], process="web", clock=clock, is_refused=True)
-    quarantine = Quarantine(app[REDIS], settings.keys, settings.quarantine_bounds, sealer=sealer, stories=refusals)
+    ours = [account.sid for account in settings.accounts]
+    quarantine = Quarantine(
+        app[REDIS], settings.keys, settings.quarantine_bounds, sealer=sealer, stories=refusals, ours=ours
+    )
     ingest = Ingest(appender, authenticators, quarantine, spool, sealer=sealer, stories=stories, clock=clock)
     app[EXPOSITION] = Exposition(app[REDIS], lambda: app[PARTITIONS].keys, clock, spool)
     _add_routes(app, ingest, make_readyz(appender.check, spool), Misrouted(misrouted, quarantine, clock))

@@ -29,7 +29,7 @@ from router.streams.store.quarantine import keep
 from router.streams.store.stories import StoryAbout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from aiohttp import web
 
@@ -100,6 +100,7 @@ class Quarantine:
     """Writes refused webhooks in the background; one per process and event loop. `clock` gives seconds.
 
     `stories` are those of what was refused: each webhook that is kept is told there under the events that it names.
+    `ours` are the SIDs of the configured accounts, whose webhooks are counted for `status`.
     """
 
     def __init__(
@@ -110,10 +111,12 @@ class Quarantine:
         *,
         sealer: Sealer = NO_KEYS,
         stories: StoryWriter | None = None,
+        ours: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sealer = sealer
         self._stories = stories
+        self._ours = frozenset(ours)
         self._redis = redis
         self._keys = keys
         self._bounds = bounds
@@ -156,7 +159,7 @@ class Quarantine:
                 events = events_of(refused)
                 named = replace(refused, event_id=event_id(events[0].key) if events else "")
                 async with asyncio.timeout(WRITE_TIMEOUT):
-                    entry_id = await keep(self._redis, self._keys, named, self._bounds, self._sealer)
+                    entry_id = await keep(self._redis, self._keys, named, self._bounds, self._sealer, ours=self._ours)
                 if entry_id is not None:
                     self._tell(named, events, entry_id)
                 metrics.count("router_quarantined", refused.reason, "kept" if entry_id else "repeat")

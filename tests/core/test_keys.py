@@ -47,6 +47,7 @@ KEYS = Keys("acme")
         pytest.param(KEYS.quarantine_known(), "{acme:quarantine}:known", id="quarantine-known"),
         pytest.param(KEYS.quarantine_repeats(), "{acme:quarantine}:repeats", id="quarantine-repeats"),
         pytest.param(KEYS.quarantine_bytes(), "{acme:quarantine}:bytes", id="quarantine-bytes"),
+        pytest.param(KEYS.quarantine_ours(), "{acme:quarantine}:ours", id="quarantine-ours"),
     ],
 )
 def test_form(key, expected):
@@ -125,6 +126,7 @@ def test_keys_of_the_quarantine_share_a_slot():
     stream = KEYS.quarantine()
     assert "{" not in stream
     notes = [KEYS.quarantine_order("x"), KEYS.quarantine_known(), KEYS.quarantine_repeats(), KEYS.quarantine_bytes()]
+    notes += [KEYS.quarantine_ours()]
     assert {key_slot(key.encode()) for key in notes} == {key_slot(stream.encode())}
 
 

@@ -13,7 +13,7 @@ from router.operations.status_values import Level
 from router.settings.load import load
 from router.streams.client.connection import connect
 from router.streams.store.announcements import announce, leave
-from router.streams.store.quarantine import keep
+from router.streams.store.quarantine import find, keep, remove
 from tests.core.test_refused import REFUSED
 from tests.operations.conftest import Deployment
 from tests.support.accounts import ACCOUNT
@@ -100,12 +100,26 @@ async def test_webhooks_of_our_accounts_that_were_refused_lately(redis, settings
     """Others, which anybody can send, are only counted by reason."""
     status = await read_status(redis, settings)
     refused = replace(REFUSED, received_at=status.at)
-    await keep(redis, keys, refused, BOUNDS)
-    await keep(redis, keys, replace(refused, account_id="AC9", body=b"2"), BOUNDS)
-    await keep(redis, keys, replace(refused, account_id="", reason="route", body=b"3"), BOUNDS)
-    await keep(redis, keys, replace(refused, received_at=status.at - 7_200_000_000, body=b"4"), BOUNDS)
+    await keep(redis, keys, refused, BOUNDS, ours={ACCOUNT})
+    await keep(redis, keys, replace(refused, account_id="AC9", body=b"2"), BOUNDS, ours={ACCOUNT})
+    await keep(redis, keys, replace(refused, account_id="", reason="route", body=b"3"), BOUNDS, ours={ACCOUNT})
+    await keep(redis, keys, replace(refused, received_at=status.at - 7_200_000_000, body=b"4"), BOUNDS, ours={ACCOUNT})
     status = await read_status(redis, settings)
     assert (status.refused_lately, status.quarantine["signature"]) == (2, 3)
+
+
+async def test_webhooks_of_strangers_do_not_hide_that_ours_were_refused(redis, settings, keys):
+    """However many come after it, and even if they displace it; once it is dropped or replayed, it does not count."""
+    now = (await read_status(redis, settings)).at
+    first = await keep(redis, keys, replace(REFUSED, received_at=now), BOUNDS, ours={ACCOUNT})
+    kept = await find(redis, keys, first)
+    for number in range(BOUNDS.entries + 10):
+        junk = replace(REFUSED, received_at=now, account_id="AC9", body=b"%d" % number)
+        await keep(redis, keys, junk, BOUNDS, ours={ACCOUNT})
+    assert await find(redis, keys, first) is None
+    assert (await read_status(redis, settings)).refused_lately == 1
+    await remove(redis, keys, kept)
+    assert (await read_status(redis, settings)).refused_lately == 0
 
 
 async def test_a_machine_without_a_roster_has_no_queues(redis, settings, tmp_path):

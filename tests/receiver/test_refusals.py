@@ -10,7 +10,7 @@ from router.core.refused import NOT_KEPT, Bounds
 from router.receiver import refusals
 from router.receiver.refusals import Quarantine
 from router.streams.client.embedded import free_port
-from router.streams.store.quarantine import list_kept
+from router.streams.store.quarantine import count_lately, list_kept
 from tests.core.test_refused import REFUSED
 from tests.receiver.samples import SAMPLES, signed, sms
 from tests.support.accounts import ACCOUNT, OTHER_ACCOUNT
@@ -60,6 +60,14 @@ async def test_repeats_are_one_entry(receiver, sample):
     await receiver.refused(2)
     await until(lambda: receiver.redis.hvals(receiver.keys.quarantine_repeats()))
     assert [kept.repeats async for kept in list_kept(receiver.redis, receiver.keys)] == [2, 0]
+
+
+async def test_webhooks_of_configured_accounts_are_counted_apart(receiver):
+    """`status` warns of those, not of webhooks that strangers send."""
+    for request in (signed(sms(1)).but(signature="x"), signed(sms(2, account=OTHER_ACCOUNT))):
+        assert (await receiver.send(request)).status == 403
+    await receiver.refused(2)
+    assert await count_lately(receiver.redis, receiver.keys, 0) == 1
 
 
 async def test_a_flood_of_forgeries_pushes_out_no_other_reason(start):

@@ -12,13 +12,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from router.core.errors import RouteError
 from router.core.refused import CLASSES, REASONS, Refused, from_fields, open_fields, seal_fields
 from router.core.sealing import NO_KEYS
 from router.streams.client.connection import Redis, load_script
 from router.streams.client.scripts import flatten
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
 
     from router.core.keys import Keys
     from router.core.refused import Bounds
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Entries per page: each may have a body of the largest size.
 _PAGE: Final = 20
+#: ms for which refused webhooks of our own accounts are counted, and their highest number: anybody may name an account.
+LATELY: Final = 3_600_000
+MOST_LATELY: Final = 10_000
 _ID: Final = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 
@@ -42,16 +46,26 @@ class Kept:
     problem: str = ""
 
 
-async def keep(redis: Redis, keys: Keys, refused: Refused, bounds: Bounds, sealer: Sealer = NO_KEYS) -> str | None:
+async def keep(
+    redis: Redis,
+    keys: Keys,
+    refused: Refused,
+    bounds: Bounds,
+    sealer: Sealer = NO_KEYS,
+    *,
+    ours: Collection[str] = (),
+) -> str | None:
     """Keep a refused webhook, whose reason is one of REASONS; returns its entry id, or None for a repeat.
 
-    A body that alone exceeds the bound in bytes is left out.
+    A body that alone exceeds the bound in bytes is left out. `ours` are the SIDs of the accounts that are configured:
+    `count_lately` counts their webhooks, and those that are rightly signed (reason `route`).
     """
     refused = refused.within(bounds)
     own = refused.class_name
     names = [*_shared_keys(keys), *(keys.quarantine_order(name) for name in (own, *(set(CLASSES) - {own})))]
     now, size = refused.received_at // 1000, bounds.large_size if refused.is_large else bounds.size
-    arguments = [now, bounds.ttl, bounds.entries, size, refused.digest, refused.size]
+    is_ours = refused.account_id in ours or refused.reason == RouteError.reason
+    arguments = [now, bounds.ttl, bounds.entries, size, refused.digest, refused.size, int(is_ours), LATELY, MOST_LATELY]
     script = load_script("quarantine_keep")
     entry_id = await script.run(redis, names, [*arguments, *flatten(seal_fields(refused.to_fields(), sealer))])
     return entry_id.decode() if entry_id else None
@@ -86,10 +100,12 @@ async def list_kept(
         start = f"({rows[-1][0].decode()}"
 
 
-async def list_newest(redis: Redis, keys: Keys, most: int, sealer: Sealer = NO_KEYS) -> list[Kept]:
-    """Return the newest entries, at most so many."""
-    rows: list[Any] = await redis.xrevrange(keys.quarantine(), count=most) or []
-    return await _read(redis, keys, rows, sealer)
+async def count_lately(redis: Redis, keys: Keys, since: int) -> int:
+    """Return how many webhooks of our own accounts were refused since a time (ms) of the last hour, up to MOST_LATELY.
+
+    Displaced ones count, those that were replayed or dropped do not.
+    """
+    return int(await redis.zcount(keys.quarantine_ours(), since, "+inf"))
 
 
 async def find(redis: Redis, keys: Keys, entry_id: str, sealer: Sealer = NO_KEYS) -> Kept | None:
@@ -122,4 +138,5 @@ async def _read(redis: Redis, keys: Keys, rows: list[Any], sealer: Sealer) -> li
 
 
 def _shared_keys(keys: Keys) -> list[str]:
-    return [keys.quarantine(), keys.quarantine_known(), keys.quarantine_repeats(), keys.quarantine_bytes()]
+    notes = [keys.quarantine_known(), keys.quarantine_repeats(), keys.quarantine_bytes(), keys.quarantine_ours()]
+    return [keys.quarantine(), *notes]

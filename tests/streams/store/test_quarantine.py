@@ -9,7 +9,7 @@ import pytest
 from router.core.refused import REASONS, Bounds
 from router.streams.client.connection import RedisError
 from router.streams.store import quarantine
-from router.streams.store.quarantine import Kept, count, find, keep, list_kept, remove
+from router.streams.store.quarantine import Kept, count, count_lately, find, keep, list_kept, remove
 from tests.core.test_refused import REFUSED
 
 pytestmark = pytest.mark.real
@@ -127,6 +127,20 @@ async def test_all_keys_expire_a_ttl_after_the_last_webhook(redis, keys):
     names = await redis.keys()
     assert len(names) == 6
     assert {await redis.ttl(name) // 100 for name in names} <= {35, 36}
+
+
+async def test_entries_of_our_accounts_are_counted_for_an_hour_up_to_a_bound(redis, keys, monkeypatch):
+    """Anybody may name our accounts: the notes take bounded room."""
+    monkeypatch.setattr(quarantine, "MOST_LATELY", 3)
+    for number in range(5):
+        await keep(redis, keys, refused(number, seconds=number), BOUNDS, ours={REFUSED.account_id})
+    assert await redis.zcard(keys.quarantine_ours()) == 3
+    since = refused().received_at // 1000
+    assert await count_lately(redis, keys, since) == 3
+    assert await count_lately(redis, keys, since + 3001) == 1
+    assert await redis.ttl(keys.quarantine_ours()) > 0
+    await keep(redis, keys, refused(9, seconds=3602), BOUNDS, ours={"AC9"})
+    assert await redis.zcard(keys.quarantine_ours()) == 2
 
 
 async def test_a_dropped_entry_leaves_nothing_behind(redis, keys):
