@@ -26,8 +26,9 @@ from router.console.roles import HOMES, ConsoleError
 from router.console.security import check_action, protect
 from router.console.static import PREFIX, load_static
 from router.console.table import PAGES
-from router.logs import describe, log
+from router.logs import describe, describe_fully, log
 from router.streams.client.connection import RedisError
+from router.streams.client.error_replies import is_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from router.console.ports import ConsolePorts
 
 _AWAY: Final = "Redis does not answer. This page comes back by itself once it does."
+_UNSURE: Final = "Redis has not answered. What you asked for may have been done or not: look before you repeat it."
+_REFUSED: Final = "Redis has refused this. The log of the console has the reason."
 _FAILED: Final = "This page has failed. The log of the console has the reason."
 _CALLER: Final = web.RequestKey("caller", Caller)
 
@@ -192,11 +195,18 @@ class Console:
                 response.headers["Allow"] = error.headers["Allow"]
             return response
         except (RedisError, OSError) as error:
-            log("console.failed", level="warning", route=raw.path, reason=describe(error))
-            return self._error(raw, 503, _AWAY)
+            return self._without_redis(raw, error)
         except Exception as error:  # noqa: BLE001 - the root of all requests
             log("console.failed", level="error", route=raw.path, reason=describe(error))
             return self._error(raw, 500, _FAILED)
+
+    def _without_redis(self, raw: web.Request, error: RedisError | OSError) -> web.Response:
+        """Answer an outage of Redis with 503, and what does not end by itself with 500."""
+        if not is_refusal(error):
+            log("console.failed", level="warning", route=raw.path, reason=describe(error))
+            return self._error(raw, 503, _AWAY if raw.method == "GET" else _UNSURE)
+        log("console.failed", level="error", route=raw.path, reason=describe_fully(error))
+        return self._error(raw, 500, _REFUSED if isinstance(error, RedisError) else _FAILED)
 
     def _error(self, raw: web.Request, status: int, message: str) -> web.Response:
         return self._answers.error(raw, status, message, raw.get(_CALLER, NOBODY))

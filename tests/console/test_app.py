@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 from pydantic import BaseModel
+from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyError, RedisError, ResponseError
 
 from router.console.app import make_app
 from router.console.hub import Hub
 from router.console.pages import ConsoleError, Live, LiveEvent, Page, Parameter, Redirect, Role, View
 from router.console.table import PAGES
 from router.streams.client.connection import connect
+from router.streams.client.scripts import NotReplicatedError
 from router.streams.store.audit import AuditLog
 from router.streams.store.sign_ins import SignIns
 from tests.console.people import PEOPLE, Visitor, bearer
@@ -48,6 +50,7 @@ class Seen:
         self.forms = []
         self.name = ""
         self.closed = 0
+        self.error = RedisError()
 
     async def show(self, request):
         """Show whatever name is asked for."""
@@ -66,6 +69,10 @@ class Seen:
     async def fail(self, request):
         """Fail in a way that nobody expects."""
         raise ZeroDivisionError("a secret +15551230001")
+
+    async def lose_redis(self, request):
+        """Fail in the way that a test has chosen."""
+        raise self.error
 
     async def follow(self, request):
         """Send two events and go on for ever."""
@@ -107,6 +114,8 @@ def pages_of(seen):
         Page("GET", "/refusing", seen.refuse, Role.VIEWER, "Refuse"),
         Page("POST", "/refusing", seen.refuse, Role.AGENT, "Refuse"),
         Page("GET", "/failing", seen.fail, None, "Fail"),
+        Page("GET", "/losing", seen.lose_redis, None, "Lose"),
+        Page("POST", "/losing", seen.lose_redis, None, "Lose"),
         Page("GET", "/following", seen.follow, Role.VIEWER, "Follow", "account.html", is_live=True),
     )
 
@@ -296,6 +305,42 @@ async def test_a_failure_shows_no_reader_its_reason(operator, lines):
     (first, _) = lines("console.failed")
     assert first["route"] == "/failing"
     assert first["reason"].startswith("ZeroDivisionError at test_app.py:")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [TimeoutError("slow"), ConnectionError("away"), ReadOnlyError("You can't write"), NotReplicatedError("too few")],
+)
+async def test_an_outage_in_an_action_leaves_open_what_was_done(operator, seen, error):
+    """A page comes back by itself; after a form people and programs are asked to look before they repeat it."""
+    seen.error = error
+    status, _, text = await operator.get("/losing")
+    assert (status, "comes back by itself" in text, 'http-equiv="refresh"' in text) == (503, True, True)
+    status, _, text = await operator.post("/losing")
+    assert (status, 'http-equiv="refresh"' in text) == (503, False)
+    assert "may have been done or not: look before you repeat it." in text
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"), "Redis has refused this."),
+        (NoPermissionError("this user has no permissions to run the 'xadd' command"), "Redis has refused this."),
+        (AuthenticationError("invalid username-password pair"), "Redis has refused this."),
+        (OSError(28, "No space left on device", "/a/file"), "This page has failed."),
+    ],
+    ids=["another type", "no permission", "wrong password", "a file of ours"],
+)
+async def test_what_does_not_pass_is_no_outage(operator, seen, lines, method, error, words):
+    """The answer is 500, promises nothing and loads nothing again, and the log has what Redis says."""
+    seen.error = error
+    status, headers, text = await (operator.post("/losing") if method == "POST" else operator.get("/losing"))
+    assert (status, words in text, "by itself" in text, "refresh" in text) == (500, True, False, False)
+    assert "Retry-After" not in headers
+    (line,) = lines("console.failed")
+    assert line["level"] == "error"
+    assert line["reason"].startswith(f"{type(error).__name__}: ")
 
 
 async def read_events(visitor, number, **options):

@@ -46,3 +46,10 @@ def passes(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.filename is None  # else it is about a file of ours
     return isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, AuthenticationError)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Return whether the same is refused until an operator changes rights, a password, a key or a disk."""
+    if isinstance(error, NoPermissionError | AuthenticationError):
+        return True
+    return isinstance(error, ResponseError | OSError) and not passes(error)
