@@ -42,6 +42,7 @@ _UNSURE: Final = "Redis has not answered. What you asked for may have been done 
 _REFUSED: Final = "Redis has refused this. The log of the console has the reason."
 _FAILED: Final = "This page has failed. The log of the console has the reason."
 _CALLER: Final = web.RequestKey("caller", Caller)
+_PAGE: Final = web.RequestKey("page", Page)
 
 
 class Console:
@@ -59,7 +60,11 @@ class Console:
 
         @web.middleware
         async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-            return await self._answer(request, handler)
+            response = await self._answer(request, handler)
+            if _PAGE in request:
+                page = request[_PAGE]
+                metrics.count("router_console_requests", f"{page.method} {page.path}", str(response.status))
+            return response
 
         app = web.Application(middlewares=[errors], client_max_size=MAX_FORM)
         for page in self._pages:
@@ -83,6 +88,7 @@ class Console:
     def _route(self, page: Page) -> Handler:
         async def handle(raw: web.Request) -> web.StreamResponse:
             started = time.monotonic()
+            raw[_PAGE] = page
             request = ConsoleRequest(self._ports, await self._identify(raw, page), raw)
             raw[_CALLER] = request.caller
             if not page.is_public and not page.allows(request.caller.role):
@@ -94,7 +100,6 @@ class Console:
             response = await self._respond(page, request, answer)
             self._set_cookie(request, response)
             elapsed = round((time.monotonic() - started) * 1000, 1)
-            metrics.count("router_console_requests", f"{page.method} {page.path}", str(response.status))
             log(
                 "console",
                 level="debug" if page.method == "GET" else "info",

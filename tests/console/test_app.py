@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 from pydantic import BaseModel
-from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyError, ResponseError
 
+from router import metrics
 from router.console.app import make_app
 from router.console.hub import Hub
 from router.console.pages import ConsoleError, Live, LiveEvent, Page, Parameter, Redirect, Role, View
@@ -50,7 +51,7 @@ class Seen:
         self.forms = []
         self.name = ""
         self.closed = 0
-        self.error = RedisError()
+        self.error = TimeoutError()
 
     async def show(self, request):
         """Show whatever name is asked for."""
@@ -341,6 +342,33 @@ async def test_what_does_not_pass_is_no_outage(operator, seen, lines, method, er
     (line,) = lines("console.failed")
     assert line["level"] == "error"
     assert line["reason"].startswith(f"{type(error).__name__}: ")
+
+
+@pytest.mark.parametrize(
+    ("role", "path", "route", "status"),
+    [
+        (Role.VIEWER, "/shown", "GET /shown", 200),
+        (Role.VIEWER, "/shown?size=x", "GET /shown", 400),
+        (Role.VIEWER, "/desk", "GET /desk", 403),
+        (Role.VIEWER, "/refusing", "GET /refusing", 409),
+        (Role.VIEWER, "/failing", "GET /failing", 500),
+        (Role.VIEWER, "/losing", "GET /losing", 503),
+        (None, "/shown", "GET /shown", 303),
+    ],
+)
+async def test_every_answer_of_a_page_is_counted(own, monkeypatch, role, path, route, status):
+    """So are failures and refusals, by the route of the page; a path that no page has makes no label."""
+    visitor = Visitor(own)
+    if role is not None:
+        await visitor.sign_in(PEOPLE[role])
+    counted = []
+    monkeypatch.setattr(metrics, "count", lambda *labels: counted.append(labels))
+    try:
+        assert (await visitor.get(path))[0] == status
+        assert (await visitor.get("/no/such/page"))[0] == 404
+    finally:
+        await visitor.close()
+    assert counted == [("router_console_requests", route, str(status))]
 
 
 async def read_events(visitor, number, **options):
