@@ -7,6 +7,7 @@ from playwright.async_api import expect
 
 from router.console.app import make_app
 from router.console.hub import running
+from router.console.identity import BACKGROUND_HEADER
 from router.console.roles import Role
 from router.console.serve import make_ports
 from router.process.apis import close_clients, make_apis
@@ -72,6 +73,14 @@ async def test_the_tail_shows_what_arrives(window, ports, scenes):
     await expect(letters.page.locator("tbody tr")).to_have_count(1)
     await expect(letters.page.locator("tbody tr")).not_to_contain_text(CUSTOMER)
     assert await one.page.evaluate("window.isTheSame")
+
+
+async def test_curves_that_renew_themselves_are_no_use_of_the_session(window, scenes):
+    """A page of streams that nobody looks at does not keep its session alive."""
+    one = await window(Role.OPERATOR, "/account")
+    async with one.page.expect_request("**/streams/samples") as asked:
+        await one.open("/streams")
+    assert (await (await asked.value).all_headers())[BACKGROUND_HEADER.lower()] == "1"
 
 
 async def test_redis_is_away_while_a_page_is_open(windows, own_server, users_file):
