@@ -42,9 +42,12 @@ class Selection:
         """Return whether an entry is wanted, apart from its name and its time."""
         return (
             self.reason.casefold() in reason.casefold()
-            and self.stream in {"", stream, stream.partition("}:")[2]}
-            and self.group in {"", group}
+            and self.takes_group(stream, group)
             and self.account in {"", facts.account}
             and self.source in {"", facts.kind}
             and self.event in {"", facts.event_id, facts.key, facts.kind}
         )
+
+    def takes_group(self, stream: str, group: str) -> bool:
+        """Return whether entries of a stream and group may be wanted."""
+        return self.stream in {"", stream, stream.partition("}:")[2]} and self.group in {"", group}

@@ -77,14 +77,21 @@ async def count_waiting(redis: Redis, keys: Keys) -> int:
 
 async def list_waiting(redis: Redis, keys: Keys, selection: Selection) -> AsyncIterator[WaitingEvent]:
     """Yield the events that wait and match, stream by stream, those of one customer or conversation in order."""
-    async for event in list_all_waiting(redis, keys):
+    async for event in look_through_waiting(redis, keys, selection):
         if is_wanted(selection, event):
             yield event
 
 
-async def list_all_waiting(redis: Redis, keys: Keys, *, skip: int = 0) -> AsyncIterator[WaitingEvent]:
-    """Yield all events that wait in the same order, without reading the first `skip` of them."""
+async def look_through_waiting(
+    redis: Redis, keys: Keys, selection: Selection, *, skip: int = 0
+) -> AsyncIterator[WaitingEvent]:
+    """Yield all events that wait in the wanted streams and groups, in the same order, also those that do not match.
+
+    The first `skip` of them are not read.
+    """
     async for stream, group in _groups(redis, keys):
+        if not selection.takes_group(stream, group):
+            continue
         previous = ""
         if skip:
             number = await count_parked(redis, keys, stream, group)

@@ -7,7 +7,7 @@ import pytest
 from router.core.stories import event_id
 from router.operations import waiting
 from router.operations.selection import Selection
-from router.operations.waiting import list_all_waiting, list_waiting
+from router.operations.waiting import list_waiting, look_through_waiting
 from tests.operations.conftest import SUBJECT
 from tests.support.accounts import ACCOUNT, CUSTOMER, OURS
 
@@ -87,4 +87,14 @@ async def test_those_before_a_place_are_not_read(redis, keys, deployment, monkey
     await deployment.park("c1", group="other")
     everything = await found(redis, keys)
     for skip in range(len(everything) + 2):
-        assert [one async for one in list_all_waiting(redis, keys, skip=skip)] == everything[skip:]
+        found_behind = [one async for one in look_through_waiting(redis, keys, Selection(), skip=skip)]
+        assert found_behind == everything[skip:]
+
+
+async def test_other_streams_and_groups_are_not_looked_through(redis, keys, deployment):
+    """What does not match otherwise is: the caller bounds the number."""
+    await deployment.park("k1", "k2")
+    await deployment.park("k3", group="other")
+    for wanted, number in (({"group": "resolver"}, 2), ({"stream": "commands"}, 0), ({"event": "k2"}, 5)):
+        seen = [one async for one in look_through_waiting(redis, keys, Selection(**wanted))]
+        assert len(seen) == number

@@ -17,7 +17,7 @@ from router.console.operations.parts import (
     without_reason,
 )
 from router.console.pages import Page, Role, View
-from router.operations.waiting import count_waiting, is_wanted, list_all_waiting
+from router.operations.waiting import count_waiting, is_wanted, look_through_waiting
 
 if TYPE_CHECKING:
     from router.console.request import ConsoleRequest
@@ -34,7 +34,7 @@ async def list_page(request: ConsoleRequest) -> View:
     selection, shown = without_reason(read_selection(query, ports.clock()), unmasked=unmasked)
     items: list[dict[str, Any]] = []
     looked_at, following = 0, None
-    async for event in list_all_waiting(ports.redis, ports.keys, skip=offset):
+    async for event in look_through_waiting(ports.redis, ports.keys, selection, skip=offset):
         if len(items) == limit or looked_at == MOST_LOOKED_AT:
             following = str(offset + looked_at)
             break
