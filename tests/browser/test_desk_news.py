@@ -5,12 +5,18 @@ from playwright.async_api import expect
 
 from tests.console.desk.conftest import console, idle_office, office, office_settings, ports, sandbox, users_file
 from tests.support.accounts import OTHER_CUSTOMER
+from tests.support.waiting import until
 
 __all__ = ["console", "idle_office", "office", "office_settings", "ports", "sandbox", "users_file"]  # fixtures
 
 pytestmark = pytest.mark.timeout(240)
 
 EVENTS = "**/desk/events*"
+#: Puts a page into the background or the foreground, for its scripts: in a headless browser all are visible.
+SEEN = """isSeen => {
+  Object.defineProperty(document, "hidden", { value: !isSeen, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
 
 
 async def away(route):
@@ -96,3 +102,49 @@ async def test_a_link_of_the_desk_keeps_the_focus(office, at_desk):
     await expect(dana.page.get_by_role("heading", name="Offers (2)")).to_be_visible()
     focused = await dana.page.evaluate("document.activeElement.getAttribute('href')")
     assert focused == f"/desk/conversations/{conversation}"
+
+
+async def test_one_of_the_tabs_in_the_background_stays_connected(idle_office, windows, console, ports):
+    """It keeps the presence and gives the browser's connections to others; when it is closed, another one follows."""
+    dana = await windows(console)
+    await dana.enter_as("dana")
+    await dana.page.clock.install()
+    tabs = [dana.page, *[await dana.context.new_page() for _ in range(3)]]
+    for tab in tabs:
+        await tab.goto(f"{console}/desk")
+    bells = ports.desk.news._bells
+    await until(lambda: len(bells) == 4)
+    for tab in tabs[:3]:
+        await tab.evaluate(SEEN, False)
+    await until_counted(tabs[0], bells, 2)
+    await tabs[3].close()
+    await until_counted(tabs[0], bells, 1)
+    before = set(bells)
+    await tabs[0].close()
+    await until(lambda: len(bells) == 1 and not before & bells)
+    await tabs[2].evaluate(SEEN, True)
+    await until(lambda: len(bells) == 2)
+
+
+async def until_counted(page, bells, number):
+    """Let time pass in the browser until so many pages are connected."""
+
+    async def are_counted():
+        await page.clock.run_for(1_000)
+        return len(bells) == number
+
+    await until(are_counted)
+
+
+async def test_a_form_that_is_not_answered_can_be_sent_again(idle_office, windows, console, ports):
+    """Locked against double clicks, and open again after ten seconds."""
+    dana = await windows(console)
+    await dana.enter_as("dana")
+    await dana.page.clock.install()
+    await dana.open("/desk")
+    form = dana.page.locator("form.presence")
+    await form.evaluate("form => form.addEventListener('submit', (event) => event.preventDefault())")
+    await form.evaluate("form => form.requestSubmit(form.elements.state)")
+    assert await form.get_attribute("data-sent") == "yes"
+    await dana.page.clock.run_for(10_001)
+    assert await form.get_attribute("data-sent") is None

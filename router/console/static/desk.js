@@ -41,7 +41,9 @@
     if (isLoud) play();
   });
 
-  // Forms: a double click sends once. The server counts a form that comes twice once as well.
+  // Forms: a double click sends once. The server counts a form that comes twice once as well, so one that is still not
+  // answered after a while may be sent again.
+  const FORM_LOCK = 10_000;
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (form.dataset.sent) {
@@ -49,6 +51,7 @@
       return;
     }
     form.dataset.sent = "yes";
+    setTimeout(() => delete form.dataset.sent, FORM_LOCK);
   });
   // News. The server's text is its own template, in which everything that people wrote is escaped.
   const parse = (html) => new DOMParser().parseFromString(html, "text/html");
@@ -133,6 +136,7 @@
     clearTimeout(retry);
     retry = setTimeout(connect, pause);
     pause = Math.min(2 * pause, LONGEST_PAUSE);
+    leave(); // another tab may be able to connect
     const refused = await isRefused();
     if (!sources.includes(failed)) return; // another connection is open by now
     say(refused
@@ -151,6 +155,7 @@
       disconnect(source);
       pause = FIRST_PAUSE;
       say("");
+      if (document.hidden && !isSharing) share();
     });
     source.addEventListener("error", () => {
       if (source.readyState === EventSource.CLOSED) connectLater(source);
@@ -165,11 +170,42 @@
       say(event.data.trim() === "up" ? "" : "Redis does not answer. This page comes back by itself once it does.");
     });
   };
-  connect();
-  addEventListener("pagehide", () => disconnect());
+  // Over HTTP/1.1 a browser opens six connections to a host, for all of its tabs. So only one of the tabs in the background
+  // stays connected, for the presence of its person, besides those that are visible or play a sound. The tab that has a
+  // lock is that one; the browser passes the lock on when the tab is closed. It has locks by https and on localhost only.
+  const GRACE = 10_000;
+  let isSharing = false, leave = () => {};
+  const resume = () => { if (!sources.length) connect(); };
+  const share = () => {
+    leave();
+    if (!document.hidden || isLoud || !navigator.locks) {
+      resume();
+      return;
+    }
+    isSharing = true;
+    const closing = setTimeout(() => disconnect(), GRACE);
+    const left = new AbortController();
+    const end = new Promise((resolve) => left.signal.addEventListener("abort", resolve));
+    leave = () => {
+      isSharing = false;
+      clearTimeout(closing);
+      left.abort();
+    };
+    navigator.locks.request("desk-news", { signal: left.signal }, () => {
+      clearTimeout(closing);
+      resume();
+      return end;
+    }).catch(() => {}); // it became visible before the lock was free
+  };
+  resume();
+  document.addEventListener("visibilitychange", share);
+  addEventListener("pagehide", () => {
+    leave();
+    disconnect();
+  });
   addEventListener("pageshow", (event) => {
     for (const form of document.forms) delete form.dataset.sent;
-    if (event.persisted) connect();
+    if (event.persisted) share();
   });
   showOffers(countOffers(document));
   scrollDown();
