@@ -56,8 +56,9 @@ class Answers:
         """Return a page."""
         template = view.template or page.template
         if not template or wants_json(raw):
-            return _json(view.data, view.status)
-        return self._html(template, view.data | view.extra, self._frame(raw, caller, page.title), view.status)
+            return _with_hints(_json(view.data, view.status))
+        frame = self._frame(raw, caller, page.title)
+        return _with_hints(self._html(template, view.data | view.extra, frame, view.status))
 
     def redirect(self, raw: web.Request, redirect: Redirect) -> web.Response:
         """Return the way to another page, or for programs the data."""
@@ -84,11 +85,7 @@ class Answers:
             data = {"message": message, "retry": RETRY_AFTER if is_passing else 0}
             template = "error-part.html" if HTMX in raw.headers else "error.html"
             response = self._html(template, data, self._frame(raw, caller, title), status)
-        if status == HTTPStatus.UNAUTHORIZED:
-            response.headers["WWW-Authenticate"] = "Bearer"
-        if status == HTTPStatus.SERVICE_UNAVAILABLE:
-            response.headers["Retry-After"] = str(RETRY_AFTER)
-        return response
+        return _with_hints(response)
 
     def _html(self, template: str, data: dict[str, Any], frame: Frame, status: int) -> web.Response:
         text = self._renderer.render(template, data, frame)
@@ -101,6 +98,15 @@ class Answers:
             if caller.user and page.allows(caller.role)
         )
         return Frame(title=title, caller=caller, path=raw.path, navigation=items)
+
+
+def _with_hints(response: web.Response) -> web.Response:
+    """Say how to sign in, or when to try again, if that is what the status is about."""
+    if response.status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_AFTER)
+    return response
 
 
 def _json(data: dict[str, Any], status: int) -> web.Response:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from router import metrics
-from router.console.answers import Answers
+from router.console.answers import Answers, wants_json
 from router.console.checking import check_input
 from router.console.identity import BACKGROUND_HEADER, NOBODY, Caller, cookie_name, identify, is_https
 from router.console.live import stream
@@ -23,7 +24,7 @@ from router.console.pages import Answer, Live, Page, Redirect, View
 from router.console.rendering import Renderer
 from router.console.request import MAX_FORM, ConsoleRequest
 from router.console.roles import HOMES, ConsoleError
-from router.console.security import check_action, protect
+from router.console.security import check_action, check_origin, protect
 from router.console.static import PREFIX, load_static
 from router.console.table import PAGES
 from router.logs import describe, describe_fully, log
@@ -193,28 +194,35 @@ class Console:
         try:
             return await handler(raw)
         except ConsoleError as error:
-            return self._error(raw, error.status, error.message)
+            return await self._error(raw, error.status, error.message)
         except web.HTTPException as error:
-            response = self._error(raw, error.status, error.reason)
+            response = await self._error(raw, error.status, error.reason)
             if "Allow" in error.headers:
                 response.headers["Allow"] = error.headers["Allow"]
             return response
         except (RedisError, OSError) as error:
-            return self._without_redis(raw, error)
+            return await self._without_redis(raw, error)
         except Exception as error:  # noqa: BLE001 - the root of all requests
             log("console.failed", level="error", route=raw.path, reason=describe(error))
-            return self._error(raw, 500, _FAILED)
+            return await self._error(raw, 500, _FAILED)
 
-    def _without_redis(self, raw: web.Request, error: RedisError | OSError) -> web.Response:
+    async def _without_redis(self, raw: web.Request, error: RedisError | OSError) -> web.Response:
         """Answer an outage of Redis with 503, and what does not end by itself with 500."""
         if not is_refusal(error):
             log("console.failed", level="warning", route=raw.path, reason=describe(error))
-            return self._error(raw, 503, _AWAY if raw.method == "GET" else _UNSURE)
+            return await self._error(raw, 503, _AWAY if raw.method == "GET" else _UNSURE)
         log("console.failed", level="error", route=raw.path, reason=describe_fully(error))
-        return self._error(raw, 500, _REFUSED if isinstance(error, RedisError) else _FAILED)
+        return await self._error(raw, 500, _REFUSED if isinstance(error, RedisError) else _FAILED)
 
-    def _error(self, raw: web.Request, status: int, message: str) -> web.Response:
-        return self._answers.error(raw, status, message, raw.get(_CALLER, NOBODY))
+    async def _error(self, raw: web.Request, status: int, message: str) -> web.Response:
+        """Return an error, or the page that keeps what a person wrote."""
+        caller, page = raw.get(_CALLER, NOBODY), raw.get(_PAGE)
+        if page is not None and page.keep is not None and not wants_json(raw):
+            with suppress(ConsoleError, web.HTTPException, OSError):  # there is nothing that could be kept
+                check_origin(raw, self._ports.settings)  # first: the page has a token that makes it the person's own
+                kept = await page.keep(ConsoleRequest(self._ports, caller, raw), status, message)
+                return self._answers.view(raw, caller, page, kept)
+        return self._answers.error(raw, status, message, caller)
 
 
 async def _healthz(_: web.Request) -> web.Response:

@@ -76,6 +76,7 @@ __all__ = ["Answer", "ConsoleError", "Live", "LiveEvent", "Page", "Parameter", "
 
 Answer = View | Redirect | Live
 PageHandler = Callable[["ConsoleRequest"], Awaitable[Answer]]
+Keeper = Callable[["ConsoleRequest", int, str], Awaitable[View]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,9 @@ class Page:
     the form or JSON object that a POST takes, `answer` that of its data. Parameters and bodies are checked against them
     before the handler runs (router.console.checking), unless the handler checks the body itself (`checks_body`), for
     example to give back what somebody wrote. A page that answers Live `is_live`. `other_statuses`: those with which it
-    gives the same data as with 200, such as 404 for a search that has found nothing.
+    gives the same data as with 200, such as 404 for a search that has found nothing. `keep` makes the page that people
+    see in place of an error, with what they wrote, of the status and the reason; it raises ConsoleError if the form
+    is empty or cannot be read. It is not called for a form of another site.
     """
 
     method: str
@@ -117,6 +120,7 @@ class Page:
     is_live: bool = False
     other_statuses: tuple[int, ...] = ()
     checks_body: bool = False
+    keep: Keeper | None = None
 
     def allows(self, role: Role) -> bool:
         """Whether somebody with this role may open the page."""

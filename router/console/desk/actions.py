@@ -8,6 +8,7 @@ again without being done twice.
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
 
 KEPT: Final = "desk-kept.html"
 _AWAY: Final = "Redis does not answer now. Send it again in a moment: it is done once, however often you send it."
+_SIGNED_OUT: Final = "You are signed out. Sign in in another tab of this browser, and then send it from here again."
+#: What is said of what has failed before the handler.
+_REASONS: Final[dict[int, str]] = {HTTPStatus.UNAUTHORIZED: _SIGNED_OUT, HTTPStatus.SERVICE_UNAVAILABLE: _AWAY}
 _UNKNOWN: Final = "Nothing is known of this conversation any more."
 _STATUSES: Final = {CommandState.REFUSED: HTTPStatus.CONFLICT, CommandState.PENDING: HTTPStatus.ACCEPTED}
 _FormT = TypeVar("_FormT", bound=DeskForm)
@@ -187,6 +191,11 @@ class _Attempt:
         self._target = {name: str(given[name]) for name in _TARGET if given.get(name)}
         self.conversation_id = request.parts["conversation"]
 
+    @property
+    def is_filled_in(self) -> bool:
+        """Whether anything was written or chosen."""
+        return any(self._draft.values()) or bool(self._target)
+
     async def show(self, answer: CommandAnswer) -> View:
         """Show the conversation as it is now, with why it was refused, or that nobody has answered, and the draft.
 
@@ -208,8 +217,11 @@ class _Attempt:
         )
         return View(data | {"answer": answer.to_json()} | _error(answer), status, CONVERSATION)
 
-    def keep(self, status: int, text: str, answer: CommandAnswer | None = None) -> View:
-        """Show what was written and why it was not sent, without the conversation."""
+    def keep(self, status: int, text: str, answer: CommandAnswer | None = None, *, csrf: str = "") -> View:
+        """Show what was written and why it was not sent, without the conversation.
+
+        `csrf` is the token of the form itself, for a caller who is not known.
+        """
         data = {
             "notice": problem(text),
             "draft": self._draft,
@@ -220,7 +232,16 @@ class _Attempt:
             "target": self._target,
             "answer": answer.to_json() if answer else None,
         }
-        return View(data | ({"error": text} if status >= HTTPStatus.BAD_REQUEST else {}), status, KEPT)
+        error = {"error": text} if status >= HTTPStatus.BAD_REQUEST else {}
+        return View(data | error, status, KEPT, extra={"csrf": csrf})
+
+
+async def _keep(kind: str, request: ConsoleRequest, status: int, reason: str) -> View:
+    """Show what was written, after something has failed outside of the handler; raises ConsoleError if nothing was."""
+    attempt = _Attempt(request, kind, await request.form())
+    if not attempt.is_filled_in:
+        raise ConsoleError(status, reason)
+    return attempt.keep(status, _REASONS.get(status, reason), csrf=await request.given_csrf())
 
 
 async def set_presence(request: ConsoleRequest) -> Answer:
@@ -272,8 +293,9 @@ PAGES: Final = (
             body=form,
             answer=SentView,
             checks_body=True,
+            keep=partial(_keep, kind),
             other_statuses=(202,),
         )
-        for name, handler, form, title in _ACTIONS.values()
+        for kind, (name, handler, form, title) in _ACTIONS.items()
     ),
 )
