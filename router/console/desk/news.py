@@ -50,6 +50,9 @@ MAX_MESSAGES: Final = 30
 TEXTS_KEPT: Final = 900
 #: Seconds for which the name of a customer is kept after the last entry that had it.
 NAMES_KEPT: Final = 86_400
+#: Seconds for which a late answer waits for the page that it is for, and how many do: that page may still be loading.
+_LOADING: Final = 60
+_MAX_UNTOLD: Final = 100
 #: Seconds between two rounds that drop what is older.
 _FORGET: Final = 60.0
 #: Characters of a name that are shown.
@@ -140,12 +143,14 @@ class DeskNews:
         self._holders: OrderedDict[Conversation, str] = OrderedDict()
         self._recent: OrderedDict[Conversation, RecentMessages] = OrderedDict()
         self._changes: OrderedDict[Conversation, int] = OrderedDict()
+        self._untold: deque[tuple[int, LateCommand, CommandAnswer]] = deque(maxlen=_MAX_UNTOLD)
 
     @contextmanager
     def listen(self, identity: str, conversation: Conversation | None = None) -> Iterator[Bell]:
         """Have a bell rung for a page while the block runs."""
         bell = Bell(identity, conversation)
         self._bells.add(bell)
+        self._tell_untold(bell)
         try:
             yield bell
         finally:
@@ -187,18 +192,35 @@ class DeskNews:
         if late.conversation is not None:
             self._note_change(late.conversation)
             self.ring_conversation(late.conversation, TRANSCRIPT)
-        for bell in self._bells:
-            if bell.identity == late.user and bell.conversation in {None, late.conversation}:
-                bell.late.append(
-                    {
-                        "kind": late.kind,
-                        "answer": answer.to_json(),
-                        "conversation": late.conversation[1] if late.conversation else None,
-                        "name": self.recent(late.conversation).name if late.conversation else "",
-                        "is_elsewhere": bell.conversation is None,
-                    }
-                )
-                bell.ring(ANSWER)
+        bells = [bell for bell in self._bells if bell.identity == late.user]
+        for bell in bells:
+            if bell.conversation in {None, late.conversation}:
+                self._tell(bell, late, answer)
+        if all(bell.conversation != late.page for bell in bells):
+            self._untold.append((self._clock(), late, answer))
+
+    def _tell_untold(self, bell: Bell) -> None:
+        """Tell a page what was answered between its making and its connection."""
+        now = self._clock()
+        for one in tuple(self._untold):
+            at, late, answer = one
+            if at < now - _LOADING * 1_000_000:
+                self._untold.remove(one)
+            elif late.user == bell.identity and late.page == bell.conversation:
+                self._untold.remove(one)
+                self._tell(bell, late, answer)
+
+    def _tell(self, bell: Bell, late: LateCommand, answer: CommandAnswer) -> None:
+        bell.late.append(
+            {
+                "kind": late.kind,
+                "answer": answer.to_json(),
+                "conversation": late.conversation[1] if late.conversation else None,
+                "name": self.recent(late.conversation).name if late.conversation else "",
+                "is_elsewhere": bell.conversation is None,
+            }
+        )
+        bell.ring(ANSWER)
 
     def _note_change(self, conversation: Conversation) -> None:
         self._changes[conversation] = self._changes.get(conversation, 0) + 1

@@ -68,6 +68,11 @@ class LateCommand:
     kind: str
     conversation: tuple[str, str] | None
 
+    @property
+    def page(self) -> tuple[str, str] | None:
+        """The conversation whose page it was sent from; None: the desk, which answers offers."""
+        return None if self.kind.startswith("offer.") else self.conversation
+
 
 class CommandSender:
     """Writes commands, and knows the answers to the latest ones. `source` names the console in their documents."""

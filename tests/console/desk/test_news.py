@@ -178,6 +178,27 @@ async def test_a_late_answer_is_told_where_its_conversation_is_shown_and_on_the_
         ]
 
 
+async def test_a_late_answer_waits_for_the_page_that_is_still_loading(news):
+    """A page connects some time after it was made; what was answered meanwhile is told to it, once."""
+    news._sender.patience = 0.01
+    for number in (1, 2):
+        data = {"conversation": "c1", "account": ACCOUNT, "agent": "dana", "epoch": 1}
+        await news._sender.send("dana", "conversation.release", f"id-{number}", data)
+    news.take(arrival("command.refused", command_id="id-1", why="not-the-holder"))
+    with (
+        news.listen("eli", CONVERSATION) as eli,
+        news.listen("dana") as desk,
+        news.listen("dana", CONVERSATION) as page,
+    ):
+        assert (eli.late, desk.late) == ([], [])
+        assert [one["answer"]["why"] for one in page.late] == ["not-the-holder"]
+        assert ANSWER in rung(page)
+    news.take(arrival("command.refused", 2, command_id="id-2", why="not-the-holder"))
+    news._clock = lambda: NOW + 61_000_000
+    with news.listen("dana", CONVERSATION) as page:
+        assert page.late == []
+
+
 async def test_what_was_said_before_the_start_is_read_again(news, hub, redis):
     """A console that was started anew knows the latest messages."""
     entry = message(5)
