@@ -1,5 +1,6 @@
 """What an operator does at night: searches, watches what arrives, and sees when something is away."""
 
+import re
 import sys
 
 import pytest
@@ -21,6 +22,7 @@ from tests.operations.parts import Parts, sid_of, sms
 from tests.support.accounts import CUSTOMER
 from tests.support.waiting import scaled, until
 
+_EVENTS = re.compile("/tail/events")
 #: Milliseconds within which the first view is to be there on a quiet machine: printed, not asserted.
 FIRST_VIEW = 200
 
@@ -122,8 +124,48 @@ async def test_the_console_is_away_while_a_page_is_open(windows, ports):
         await expect(away).to_contain_text("No connection to the console")
         async with serving(make_app(ports), port=int(url.rpartition(":")[2])):
             await expect(away).to_have_text("", timeout=scaled(30_000))
+            await expect(one.page.locator("#tail-gap")).to_contain_text("Entries may be missing")
             one.complaints = [each for each in one.complaints if "ERR_" not in each and "fetch" not in each]
             await one.page.goto("about:blank")
+
+
+async def answer_503(route):
+    """Answer as a console without Redis does."""
+    await route.fulfill(status=503, content_type="text/html", body="Redis does not answer.")
+
+
+async def test_a_live_page_connects_once_it_can(window, ports, scenes):
+    """A first connection that fails is repeated, and the page says that entries may be missing.
+
+    Interception slows scripts down, so this also shows that htmx waits for its extension.
+    """
+    one = await window(Role.OPERATOR, "/account")
+    await one.page.route(_EVENTS, answer_503)
+    await one.open("/tail")
+    away = one.page.get_by_role("status").first
+    await expect(away).to_contain_text("No connection to the console")
+    await one.page.unroute(_EVENTS)
+    await expect(away).to_have_text("", timeout=scaled(30_000))
+    await expect(one.page.locator("#tail-gap")).to_contain_text("Entries may be missing: load the page again")
+    await until(lambda: ports.hub.listeners)
+    await scenes.letter("ValueError: no answer")
+    await expect(one.page.locator("tbody tr").first).to_contain_text("dead-letters")
+    one.forgive(503)
+
+
+async def test_curves_come_once_they_can_be_read(window, ports, scenes):
+    """Curves that cannot be read at first are asked for again, and the page says what is missing until then."""
+    await scenes.letter("ValueError: no answer")
+    for _ in range(3):  # of which two have a rate
+        await ports.samples.take()
+    one = await window(Role.OPERATOR, "/account")
+    await one.page.route("**/streams/samples", answer_503)
+    await one.open("/streams")
+    await expect(one.page.locator("#charts-state")).to_contain_text("The curves cannot be read now")
+    await one.page.unroute("**/streams/samples")
+    await expect(one.page.locator("#charts canvas").first).to_be_visible(timeout=scaled(30_000))
+    await expect(one.page.locator("#charts-state")).to_have_text("")
+    one.forgive(503)
 
 
 @pytest.mark.parametrize(

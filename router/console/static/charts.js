@@ -24,20 +24,33 @@ function sizeOf(place) {
 
 async function draw() {
   const charts = document.getElementById("charts");
+  const state = document.getElementById("charts-state");
+  const say = (text) => { if (state.textContent !== text) state.textContent = text; };
   const read = async () => {
     // No person has asked, so it is no use of the session.
     const headers = { Accept: "application/json", "X-Background": "1" };
     const answer = await fetch(charts.dataset.samples, { headers });
+    if ([401, 403].includes(answer.status)) window.location.reload(); // the session has ended
     if (!answer.ok) throw new Error(answer.statusText);
     return answer.json();
+  };
+  const look = async () => {
+    try {
+      const samples = await read();
+      say("");
+      return samples;
+    } catch {
+      say("The curves cannot be read now, and are old if there are any; it is tried again.");
+      return null; // the console or Redis is away: the next time
+    }
   };
   const dataOf = (samples, name) => [samples.at, ...samples.streams.map((stream) => stream[name])];
   const ink = getComputedStyle(document.body).color;
   const axis = { stroke: ink, grid: { stroke: "#8884", width: 1 }, ticks: { stroke: "#8884", width: 1 } };
   const times = { ...axis, space: 90, values: (_, seconds) => seconds.map(clock) };
-  let samples = await read();
-  if (samples.at.length < 2) {
-    setTimeout(() => draw().catch(() => {}), RENEW); // no curve without two samples
+  const samples = await look();
+  if (samples === null || samples.at.length < 2) {
+    setTimeout(draw, RENEW); // no curve without two samples
     return;
   }
   charts.hidden = false;
@@ -50,13 +63,9 @@ async function draw() {
   });
   setInterval(async () => {
     if (document.hidden) return;
-    try {
-      samples = await read();
-    } catch {
-      return; // the console or Redis is away: the next time
-    }
-    plots.forEach(({ plot, curve }) => plot.setData(dataOf(samples, curve)));
+    const newer = await look();
+    if (newer !== null) plots.forEach(({ plot, curve }) => plot.setData(dataOf(newer, curve)));
   }, RENEW);
 }
 
-draw().catch(() => {}); // the table below says the same
+draw();

@@ -10,3 +10,14 @@ document.querySelectorAll("[data-state]").forEach((list) => {
     place.textContent = event.detail.data.trim();
   });
 });
+// Only the first connection, if it came at once, begins where the page ends.
+document.querySelectorAll("[data-gap]").forEach((list) => {
+  const place = document.getElementById(list.dataset.gap);
+  let connections = 0;
+  list.addEventListener("htmx:sse:after:connection", () => {
+    connections += 1;
+    if (connections > 1 || list.dataset.retried) {
+      place.textContent = "The connection was lost for a while. Entries may be missing: load the page again.";
+    }
+  });
+});
