@@ -46,16 +46,17 @@ async def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT, then return 0; 1 if the port is in use. Raises SettingsError."""
     if settings.console_proxy_header and not settings.console_proxies:
         raise SettingsError(["ROUTER_CONSOLE_PROXIES is not set, but ROUTER_CONSOLE_PROXY_HEADER is: set both"])
-    stop = Stop(settings.grace)
+    stop, place = Stop(settings.grace), f"{settings.host}:{settings.metrics_port} (ROUTER_METRICS_PORT)"
     try:
         with metrics_port(settings):
+            place = f"{settings.console_host}:{settings.console_port}"
             while not stop.is_requested:
                 number = await _serve_once(settings, stop)
                 if number is not None:
                     log("partitions.changed", level="warning", partitions=number, setting=settings.partitions)
                     settings = settings.model_copy(update={"partitions": number})
     except OSError as error:
-        return fail(f"cannot listen on {settings.console_host}:{settings.console_port}: {error}")
+        return fail(f"cannot listen on {place}: {error}")
     log("process.stopped")
     return 0
 

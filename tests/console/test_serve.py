@@ -96,6 +96,16 @@ async def test_a_port_in_use_ends_it(start):
     assert failed["reason"].startswith(f"cannot listen on 127.0.0.1:{line['port']}: ")
 
 
+async def test_a_metrics_port_in_use_is_named(start):
+    """It is not taken for the port of the console."""
+    first = await start()
+    (line,) = await first.started()
+    second = await start(ROUTER_METRICS_PORT=str(line["port"]), HOST="127.0.0.1")
+    assert await second.wait() == 1
+    (failed,) = second.find("process.failed")
+    assert failed["reason"].startswith(f"cannot listen on 127.0.0.1:{line['port']} (ROUTER_METRICS_PORT): ")
+
+
 async def test_a_header_of_proxies_needs_their_networks(start):
     """Otherwise anybody could name any user: the start is refused with the setting that is missing."""
     process = await start(ROUTER_CONSOLE_PROXY_HEADER="X-Remote-User")
