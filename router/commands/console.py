@@ -147,6 +147,9 @@ def _ask_password(*, is_piped: bool) -> str:
             raise CommandFailedError("no password was typed: use --password-stdin without a terminal") from None
         if not is_same:
             raise CommandFailedError("the two passwords differ; nothing was changed")
-    if not SHORTEST <= len(password) <= LONGEST:
-        raise CommandFailedError(f"a password has {SHORTEST} to {LONGEST} characters; nothing was changed")
+    if len(password) < SHORTEST or len(password.encode("utf-8", "surrogatepass")) > LONGEST:
+        text = (
+            f"a password has {SHORTEST} to {LONGEST} characters, fewer if they are not all ASCII; nothing was changed"
+        )
+        raise CommandFailedError(text)
     return password

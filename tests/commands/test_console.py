@@ -65,8 +65,9 @@ async def test_a_user_is_changed(path, type_in, monkeypatch, capsys):
         (("short", "short"), "a password has 15 to 1024 characters"),
         ((PASSWORD, PASSWORD + "!"), "the two passwords differ"),
         (("x" * 1025, "x" * 1025), "a password has 15 to 1024 characters"),
+        (("é" * 513, "é" * 513), "a password has 15 to 1024 characters, fewer if they are not all ASCII"),
     ],
-    ids=["short", "different", "long"],
+    ids=["short", "different", "long", "long in bytes"],
 )
 def test_a_bad_password_changes_nothing(path, type_in, passwords, words, capsys):
     """The reason is one line, the status 1, and there is no file."""
