@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
+from router.streams.client.error_replies import is_refusal
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,7 +22,10 @@ class StreamCounts(NamedTuple):
 
 
 async def count_streams(redis: Redis, streams: Sequence[str]) -> list[StreamCounts]:
-    """Return the counts of streams; a key that does not exist or is no stream has none. Raises RedisError."""
+    """Return the counts of streams; a key that does not exist or is no stream has none.
+
+    Raises RedisError, also for a reply that ends by itself, such as BUSY: no count is known then.
+    """
     pipeline = redis.pipeline(transaction=False)
     for key in streams:
         pipeline.xinfo_stream(key)
@@ -38,17 +43,19 @@ async def read_newest(redis: Redis, streams: Sequence[str], limit: int) -> list[
 
 
 def _entries(reply: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
-    if isinstance(reply, ResponseError):
-        return []
-    if isinstance(reply, Exception):
-        raise reply
-    return reply or []
+    return [] if _has_none(reply) else reply or []
 
 
 def _count(stream: Any, groups: Any) -> StreamCounts:
-    for reply in (stream, groups):
-        if isinstance(reply, ResponseError):
-            return StreamCounts()
-        if isinstance(reply, Exception):
-            raise reply
+    if _has_none(stream) or _has_none(groups):
+        return StreamCounts()
     return StreamCounts(int(stream.get("entries-added", 0)), sum(int(group.get("lag") or 0) for group in groups))
+
+
+def _has_none(reply: Any) -> bool:
+    """Return whether a reply says that the key is no stream; raises it if it is another error."""
+    if isinstance(reply, ResponseError) and is_refusal(reply):
+        return True
+    if isinstance(reply, Exception):
+        raise reply
+    return False

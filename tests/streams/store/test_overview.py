@@ -1,6 +1,7 @@
 """The counts and the newest entries of many streams at once."""
 
 import pytest
+from redis.exceptions import ClusterDownError, ResponseError
 
 from router.streams.client.connection import RedisError
 from router.streams.store.overview import StreamCounts, count_streams, read_newest
@@ -31,3 +32,16 @@ async def test_an_outage_is_no_empty_stream(own_server, clients):
     for read in (count_streams(client, ["one"]), read_newest(client, ["one"], 1)):
         with pytest.raises((RedisError, OSError)):
             await read
+
+
+@pytest.mark.parametrize("read", [lambda one: count_streams(one, ["a"]), lambda one: read_newest(one, ["a"], 1)])
+async def test_a_server_that_is_busy_has_no_empty_streams(redis, monkeypatch, read):
+    """A count of zero would be the loss of all entries, and the next one a sudden flood of them."""
+    for reply in (ResponseError("BUSY Redis is busy running a script."), ClusterDownError("CLUSTERDOWN it is down")):
+
+        async def execute(_, reply=reply, **__):
+            return [reply] * 2
+
+        monkeypatch.setattr("redis.asyncio.client.Pipeline.execute", execute)
+        with pytest.raises(ResponseError, match=str(reply)):
+            await read(redis)
