@@ -27,7 +27,7 @@ from router.settings.team_file import load_team
 from router.streams.client.connection import Redis, RedisError, connect
 from router.streams.store.audit import AuditLog
 from router.streams.store.jobs import JobStore
-from router.streams.store.partitions import WATCH_EVERY, keep_layout
+from router.streams.store.partitions import WATCH_EVERY, keep_layout, read_layout
 from router.streams.store.sign_ins import SignIns
 from router.tasks import PATIENCE, end
 
@@ -123,12 +123,14 @@ def _report(problem: str) -> None:
 
 async def _until_moved(ports: ConsolePorts) -> int:
     """Return the number of partitions once it is another one; an outage of Redis is waited out."""
+    look = read_layout  # at first, and from then on keep_layout: the console may be the first process over the data
     while True:
         try:
-            layout = await keep_layout(ports.redis, ports.keys)
+            layout = await look(ports.redis, ports.keys)
         except (RedisError, OSError):
             pass
         else:
+            look = keep_layout
             if layout.is_open and layout.new != ports.keys.partitions:
                 return layout.new
         await asyncio.sleep(WATCH_EVERY)

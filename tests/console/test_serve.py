@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from router.console.roles import Role
-from router.core.keys import Keys
+from router.core.keys import Keys, Target
 from router.operations.processes import list_processes
 from router.streams.store.partitions import Layout
 from tests.console.people import bearer, users_text
@@ -125,4 +125,16 @@ async def test_it_goes_on_after_a_repartition(start, redis):
     (changed,) = process.find("partitions.changed")
     assert changed["partitions"] == 3
     assert await call(process, "/healthz") == (200, {"status": "ok"})
+    assert await process.stop() == 0
+
+
+async def test_a_console_that_starts_first_stores_the_number_of_the_data(start, redis):
+    """Where Redis has lost the number, the data tell it: receivers and workers over them must not be refused."""
+    keys = Keys(partitions=3)
+    await redis.xadd(keys.participants(2, Target.AI_AGENT), {"id": "1"})
+    process = await start()
+    await process.started(2)
+    assert await redis.get(keys.layout()) == b"3"
+    (changed,) = process.find("partitions.changed")
+    assert changed["partitions"] == 3
     assert await process.stop() == 0
