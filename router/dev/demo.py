@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shlex
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from router.core.entries import JoinedData
 from router.core.sealing import NO_KEYS
+from router.dev.happening import Happening, LineKind
 from router.dev.people import DemoPeople
+from router.logs import describe_fully
 from router.settings.environment import STATE_DIR
-from router.simulator.http import post_json
+from router.simulator.http import HTTP_ERRORS, post_json
 from router.simulator.options import parse_simulate
 from router.simulator.scenario import make_steps, send_steps
+from router.streams.client.connection import RedisError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +28,6 @@ if TYPE_CHECKING:
     from router.core.keys import Keys
     from router.core.routing.team import Team
     from router.core.sealing import Sealer
-    from router.dev.happening import Happening
     from router.streams.client.connection import Redis
 
 OUR_NUMBER: Final = "+15557650000"
@@ -31,6 +35,8 @@ OUR_MAILBOX: Final = "support@inbound.example.com"
 SERVICE_DESK: Final = "+15557650002"
 #: Seconds in which all sample events must arrive.
 TIMEOUT: Final = 30.0
+#: Seconds for the people to leave if it ends early.
+_FAREWELL: Final = 2.0
 
 
 def _phone() -> str:
@@ -86,13 +92,17 @@ class Demo:
     ) -> None:
         self._environment = environment
         self._people = DemoPeople(redis, keys, team, say, sealer)
+        self._say = say
+        self._is_playing = False
         self._joined: dict[str, list[JoinedData]] = {}
         self._has_joined = asyncio.Event()
         self._sent = 0
         self._participants = 0
 
     async def take(self, entry: Entry) -> None:
-        """Note an entry that has been published, and let the people react to it. Raises RedisError."""
+        """Note an entry that is published while the demo plays, and let the people react to it. Raises RedisError."""
+        if not self._is_playing:  # `dev` may run for weeks
+            return
         if isinstance(entry.data, JoinedData):
             self._joined.setdefault(entry.data.address, []).append(entry.data)
             self._has_joined.set()
@@ -101,8 +111,23 @@ class Demo:
     async def play(self) -> bool:
         """Send the sample events and play a handoff there and back.
 
-        True once every customer has exactly one participant.joined and the handoff is back, False after TIMEOUT.
+        True once every customer has exactly one participant.joined and the handoff is back. False after TIMEOUT, or if
+        a process or Redis does not answer; `say` shows why.
         """
+        self._is_playing = True
+        try:
+            return await self._play()
+        except (*HTTP_ERRORS, RedisError) as error:
+            why = describe_fully(error) if str(error) else f"not everything has come within {TIMEOUT:g} s"
+            self._say(Happening(time.time_ns() // 1000, LineKind.TROUBLE, "demo", f"ends early: {why}"))
+            with suppress(RedisError, OSError):
+                async with asyncio.timeout(_FAREWELL):
+                    await self._people.leave()
+            return False
+        finally:
+            self._is_playing = False
+
+    async def _play(self) -> bool:
         await self._people.arrive()
         wanted = {await self._act(sample) for sample in _SAMPLES}
         wanted.add(await self._capture("/sandbox/capture", channel="SMS"))
@@ -110,17 +135,14 @@ class Demo:
         customer = await self._act(Sample(_PASSED_ON, has_second=False))
         wanted.add(customer)
         self._participants = len(wanted)
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                await self._all_joined(wanted)
-                (joined, *_) = self._joined[customer]
-                is_back = await self._people.show_handoff(
-                    joined, lambda: self._send("sms", "--from", customer, "--to", OUR_NUMBER, *_AGAIN)
-                )
-                await asyncio.sleep(1.0)  # for the consumers' log lines, and for duplicates, which must not appear
-                await self._people.leave()
-        except TimeoutError:
-            return False
+        async with asyncio.timeout(TIMEOUT):
+            await self._all_joined(wanted)
+            (joined, *_) = self._joined[customer]
+            is_back = await self._people.show_handoff(
+                joined, lambda: self._send("sms", "--from", customer, "--to", OUR_NUMBER, *_AGAIN)
+            )
+            await asyncio.sleep(1.0)  # for the consumers' log lines, and for duplicates, which must not appear
+            await self._people.leave()
         return is_back and all(len(self._joined[address]) == 1 for address in wanted)
 
     async def _act(self, sample: Sample) -> str:

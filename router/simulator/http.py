@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from router.simulator.messages import SimulatedWebhook
 
+#: What `post_json` raises if a server does not answer, or not as it should; a TimeoutError is an OSError.
+HTTP_ERRORS: Final = (aiohttp.ClientError, OSError)
 _VOICE_PATH: Final = "/webhooks/voice"
 
 
