@@ -11,6 +11,7 @@ from router.console.links import make_link
 from router.console.roles import HOMES, Role
 from router.console.signing_in import local_path
 from router.streams.store import sign_ins
+from router.streams.store.audit import AuditLog
 from router.streams.store.sign_ins import FREE_BY_ADDRESS, FREE_BY_USER, SignIns
 from tests.console.people import PASSWORD, PEOPLE, Visitor, make_settings
 from tests.harness.serving import serving
@@ -202,6 +203,20 @@ async def test_names_of_nobody_do_not_displace_the_audit(visitors, ports, lines)
         assert await visitor.sign_in(f"made up {number}", "a wrong password") == 403
     assert await ports.audit.read() == []
     assert [line["result"] for line in lines("console.sign_in")] == ["wrong"] * 3
+
+
+@pytest.mark.parametrize("name", [OPERATOR, "made up"])
+async def test_a_failed_attempt_asks_redis_as_often_for_every_name(visitors, monkeypatch, name):
+    """Whether it is noted or not must not show in the time of the answer."""
+    visitor, asked = await visitors(), []
+
+    async def ask(*_):
+        asked.append("once")
+
+    monkeypatch.setattr(AuditLog, "note", ask)
+    monkeypatch.setattr(SignIns, "secret", ask)
+    assert await visitor.sign_in(name, "a wrong password") == 403
+    assert asked == ["once"]
 
 
 async def test_no_password_is_compared_while_too_many_wait(visitors, ports, redis, monkeypatch):
