@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 
 from router.core.entries import Entry, read_entry
 from router.core.keys import Keys, Target
-from router.core.sealing import NO_KEYS
+from router.core.sealing import NO_KEYS, SealedError, TamperedError
 from router.core.stored_fields import open_stored
 from router.core.values import value
 from router.streams.client.connection import load_script
@@ -52,7 +52,7 @@ class StreamRow:
         """Return what a row of a participants stream says, None if that is no entry."""
         try:
             return read_entry(self.fields.get(b"event", b""))
-        except ValidationError:
+        except (ValidationError, SealedError, TamperedError):  # "sealed" may be written with escapes, and not be opened
             return None
 
 

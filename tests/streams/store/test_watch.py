@@ -147,3 +147,14 @@ async def test_the_newest_entry_is_found_on_any_stream(redis, newest):
     await publish(redis, keys, make("newest", target=newest), partition=1, entry_id="2-0")
     await publish(redis, keys, make("between", target=other), partition=1, entry_id="1-5")
     assert (await find_joined(redis, keys, "SMS", "+14155550101")).subject == "newest"
+
+
+@pytest.mark.parametrize("sealed", ["x", "s1:AAAA"])
+async def test_an_entry_that_hides_its_seal_is_no_entry(redis, keys, sealed):
+    """Whoever writes the name of the seal with an escape ends no watching: the row is shown as nonsense."""
+    text = fields_of(make("p1"))["event"]
+    event = text[:-1] + f',"seale\\u0064":"{sealed}"}}'
+    position = await last_ids(redis, participant_streams(keys))
+    await redis.xadd(keys.participants(0, Target.AI_AGENT), {"type": "participant.joined", "id": "1", "event": event})
+    (row,) = await take(redis, position, 1)
+    assert row.entry() is None
