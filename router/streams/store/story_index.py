@@ -31,6 +31,8 @@ MOST_LINES: Final = 200
 POINTERS: Final = 20
 BUCKETS: Final = 4_096
 SHORTEST_BUCKET: Final = 64
+#: Pointers of a bucket whatever the most lists: a search reads whole buckets, and Redis answers nothing else meanwhile.
+WIDEST_BUCKET: Final = 2_048
 #: Milliseconds between two runs of the script in a partition: it takes 1 to 2 % of Redis's time.
 PAUSE: Final = 100
 #: Batches that wait from which they are indexed without pauses.
@@ -104,7 +106,7 @@ class StoryIndex:
 
 
 def _arguments(bounds: StoryBounds) -> list[int]:
-    widest = max(SHORTEST_BUCKET, POINTERS * bounds.most // BUCKETS)
+    widest = min(max(SHORTEST_BUCKET, POINTERS * bounds.most // BUCKETS), WIDEST_BUCKET)
     return [bounds.life + DAY_SECONDS, bounds.most, MOST_LINES, widest, MOST_IN_BATCH]
 
 

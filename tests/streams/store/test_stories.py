@@ -148,6 +148,14 @@ async def test_pointers_are_bounded(make, redis, index, monkeypatch):
     assert max(lengths) == 4
 
 
+async def test_pointers_are_bounded_whatever_the_most_lists(make, redis, index, monkeypatch):
+    """Redis reads a bucket as a whole for each day and name of a search, and answers nothing else meanwhile."""
+    monkeypatch.setattr(story_index, "WIDEST_BUCKET", 4)
+    await write(make(), *(about(1, "conv") for _ in range(20)))
+    await index(most=10_000_000).drain()
+    assert max([await redis.llen(key) for key in await redis.keys() if b":i" in key]) == 4
+
+
 async def test_everything_expires_with_its_day(make, redis, clock, find, index):
     """Keys live for the time and up to a day longer; a later day has keys of its own, and a search finds both."""
     writer = make()
