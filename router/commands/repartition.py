@@ -68,4 +68,6 @@ async def _count(redis: Redis, settings: Settings, number: int) -> int:
     copies = Copies(redis, old, new, {}, lambda *_: None)
     for kind, count in sorted((await copies.count()).items()):
         show(f"  keys of kind {kind}: {count:,}")
+    if new.partitions < old.partitions:
+        show(f"  stories of partitions {new.partitions} and above: deleted, not moved")
     return 0
