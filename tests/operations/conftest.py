@@ -68,8 +68,10 @@ class Deployment:
 
 
 @pytest.fixture
-def settings(redis_url):
-    return load(environment={"REDIS_URL": redis_url, "TWILIO_ACCOUNT_SID": ACCOUNT})
+def settings(redis_url, tmp_path):
+    """Settings with a spool of their own: another test's receiver may hold a file in the usual one."""
+    environment = {"REDIS_URL": redis_url, "TWILIO_ACCOUNT_SID": ACCOUNT, "ROUTER_SPOOL_DIR": str(tmp_path / "spool")}
+    return load(environment=environment)
 
 
 @pytest.fixture
