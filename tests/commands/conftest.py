@@ -10,9 +10,10 @@ from tests.support.accounts import ACCOUNT, BASE_URL, TOKEN
 
 
 @pytest.fixture
-def environment(monkeypatch, redis_url):
+def environment(monkeypatch, redis_url, tmp_path):
     """Set the variables of this process as an operator's shell does; returns the monkeypatch."""
     values = {"REDIS_URL": redis_url, "TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": TOKEN}
+    values["ROUTER_SPOOL_DIR"] = str(tmp_path / "spool")
     for name, value in {**values, "PUBLIC_BASE_URL": BASE_URL}.items():
         monkeypatch.setenv(name, value)
     return monkeypatch
