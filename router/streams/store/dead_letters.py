@@ -108,7 +108,9 @@ async def list_letters(
     pipeline = redis.pipeline(transaction=False)
     for partition in partitions:
         pipeline.xrevrange(keys.dead_letters(partition), count=1)
-    for partition, newest in zip(partitions, await pipeline.execute(), strict=True):
+    for partition, newest in zip(partitions, await pipeline.execute(raise_on_error=False), strict=True):
+        if isinstance(newest, Exception):
+            raise newest
         is_passed = passed and partition == int(first)
         key, start = keys.dead_letters(partition), f"({passed}" if is_passed else str(since) if since else "-"
         end = newest[0][0].decode() if newest else "0-0"
