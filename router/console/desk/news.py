@@ -30,7 +30,7 @@ from router.tasks import end
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from router.console.desk.sending import CommandSender, LateCommand
+    from router.console.desk.sending import CommandSender, SentCommand
     from router.console.hub import Hub, News
     from router.core.keys import Keys
     from router.core.routing.command_answers import CommandAnswer
@@ -50,9 +50,10 @@ MAX_MESSAGES: Final = 30
 TEXTS_KEPT: Final = 900
 #: Seconds for which the name of a customer is kept after the last entry that had it.
 NAMES_KEPT: Final = 86_400
-#: Seconds for which a late answer waits for the page that it is for, and how many do: that page may still be loading.
+#: Seconds for which a late answer is told to each of its pages that connects, which may still be loading, and how many
+#: are.
 _LOADING: Final = 60
-_MAX_UNTOLD: Final = 100
+_MAX_LATE: Final = 1_000
 #: Seconds between two rounds that drop what is older.
 _FORGET: Final = 60.0
 #: Characters of a name that are shown.
@@ -138,19 +139,19 @@ class DeskNews:
         self._sender = sender
         self._sealer = sealer
         self._clock = clock
-        sender.on_late = self._tell_late
+        sender.on_send, sender.on_late = self._forget_late, self._tell_late
         self._bells: set[Bell] = set()
         self._holders: OrderedDict[Conversation, str] = OrderedDict()
         self._recent: OrderedDict[Conversation, RecentMessages] = OrderedDict()
         self._changes: OrderedDict[Conversation, int] = OrderedDict()
-        self._untold: deque[tuple[int, LateCommand, CommandAnswer]] = deque(maxlen=_MAX_UNTOLD)
+        self._recently_late: deque[tuple[int, SentCommand, CommandAnswer]] = deque(maxlen=_MAX_LATE)
 
     @contextmanager
     def listen(self, identity: str, conversation: Conversation | None = None) -> Iterator[Bell]:
         """Have a bell rung for a page while the block runs."""
         bell = Bell(identity, conversation)
         self._bells.add(bell)
-        self._tell_untold(bell)
+        self._tell_again(bell)
         try:
             yield bell
         finally:
@@ -184,7 +185,7 @@ class DeskNews:
             if bell.conversation == conversation:
                 bell.ring(*names)
 
-    def _tell_late(self, late: LateCommand, answer: CommandAnswer) -> None:
+    def _tell_late(self, late: SentCommand, answer: CommandAnswer) -> None:
         """Tell a late answer to the pages of a person that show its conversation or no conversation at all.
 
         The transcript is read again: no entry tells of a text that was sent.
@@ -192,25 +193,30 @@ class DeskNews:
         if late.conversation is not None:
             self._note_change(late.conversation)
             self.ring_conversation(late.conversation, TRANSCRIPT)
-        bells = [bell for bell in self._bells if bell.identity == late.user]
-        for bell in bells:
-            if bell.conversation in {None, late.conversation}:
+        for bell in self._bells:
+            if bell.identity == late.user and bell.conversation in {None, late.conversation}:
                 self._tell(bell, late, answer)
-        if all(bell.conversation != late.page for bell in bells):
-            self._untold.append((self._clock(), late, answer))
+        self._recently_late.append((self._clock(), late, answer))
 
-    def _tell_untold(self, bell: Bell) -> None:
-        """Tell a page what was answered between its making and its connection."""
-        now = self._clock()
-        for one in tuple(self._untold):
-            at, late, answer = one
-            if at < now - _LOADING * 1_000_000:
-                self._untold.remove(one)
-            elif late.user == bell.identity and late.page == bell.conversation:
-                self._untold.remove(one)
+    def _tell_again(self, bell: Bell) -> None:
+        """Tell a page what was answered between its making and its connection.
+
+        Others have been told already: the page that it replaces is connected until then.
+        """
+        oldest = self._clock() - _LOADING * 1_000_000
+        while self._recently_late and self._recently_late[0][0] < oldest:
+            self._recently_late.popleft()
+        for _, late, answer in self._recently_late:
+            if late.user == bell.identity and late.page == bell.conversation:
                 self._tell(bell, late, answer)
 
-    def _tell(self, bell: Bell, late: LateCommand, answer: CommandAnswer) -> None:
+    def _forget_late(self, sent: SentCommand) -> None:
+        """Forget the late answers for a page from which something else is sent: one would be taken for its answer."""
+        for one in tuple(self._recently_late):
+            if (one[1].user, one[1].page) == (sent.user, sent.page):
+                self._recently_late.remove(one)
+
+    def _tell(self, bell: Bell, late: SentCommand, answer: CommandAnswer) -> None:
         bell.late.append(
             {
                 "kind": late.kind,

@@ -61,8 +61,8 @@ def make_command_id(user: str, kind: str, data: Mapping[str, Any], form_id: str)
 
 
 @dataclass(frozen=True, slots=True)
-class LateCommand:
-    """A person's command that was not answered in time; `conversation`: the account and the id, if it names any."""
+class SentCommand:
+    """A command of a person; `conversation`: the account and the id, if it names any."""
 
     user: str
     kind: str
@@ -91,10 +91,12 @@ class CommandSender:
         self._answers: OrderedDict[str, CommandAnswer] = OrderedDict()
         self._waiting: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[CommandAnswer]] = {}
-        self._late: OrderedDict[str, LateCommand] = OrderedDict()
+        self._late: OrderedDict[str, SentCommand] = OrderedDict()
         self._watches: dict[str, asyncio.Task[None]] = {}
+        #: Gets each command that is sent.
+        self.on_send: Callable[[SentCommand], None] = lambda _: None
         #: Gets a command that was not answered in time, and its answer.
-        self.on_late: Callable[[LateCommand, CommandAnswer], None] = lambda *_: None
+        self.on_late: Callable[[SentCommand, CommandAnswer], None] = lambda *_: None
 
     def take(self, command_id: str, answer: CommandAnswer) -> None:
         """Note an answer; of several the last one counts."""
@@ -126,6 +128,7 @@ class CommandSender:
         """
         known = {name: one for name, one in data.items() if one is not None}
         command = Command(kind, command_id, check_data(kind, known), known)
+        self.on_send(_sent(command, user))
         if (answer := self._answers.get(command_id)) is not None:
             return answer
         task = self._tasks.get(command_id)
@@ -154,7 +157,7 @@ class CommandSender:
 
     def _note_late(self, command: Command, user: str) -> None:
         """Have the person told once a command is answered."""
-        self._late[command.id] = LateCommand(user, command.type, _conversation_of(command))
+        self._late[command.id] = _sent(command, user)
         if len(self._late) > MAX_ANSWERS:
             self._late.popitem(last=False)
         if command.type in _STEPS and command.id not in self._watches and len(self._watches) < MAX_WATCHED:
@@ -190,6 +193,10 @@ class CommandSender:
                 self.take(command.id, CommandAnswer(CommandState.DONE))
                 return True
         return False
+
+
+def _sent(command: Command, user: str) -> SentCommand:
+    return SentCommand(user, command.type, _conversation_of(command))
 
 
 def _conversation_of(command: Command) -> tuple[str, str] | None:

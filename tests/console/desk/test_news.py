@@ -179,7 +179,7 @@ async def test_a_late_answer_is_told_where_its_conversation_is_shown_and_on_the_
 
 
 async def test_a_late_answer_waits_for_the_page_that_is_still_loading(news):
-    """A page connects some time after it was made; what was answered meanwhile is told to it, once."""
+    """A page connects some time after it was made; what was answered meanwhile is told to it, for a minute."""
     news._sender.patience = 0.01
     for number in (1, 2):
         data = {"conversation": "c1", "account": ACCOUNT, "agent": "dana", "epoch": 1}
@@ -195,6 +195,33 @@ async def test_a_late_answer_waits_for_the_page_that_is_still_loading(news):
         assert ANSWER in rung(page)
     news.take(arrival("command.refused", 2, command_id="id-2", why="not-the-holder"))
     news._clock = lambda: NOW + 61_000_000
+    with news.listen("dana", CONVERSATION) as page:
+        assert page.late == []
+
+
+async def test_a_late_answer_waits_although_the_page_before_is_still_connected(news):
+    """That page is connected until the answer to its form is there, and a probe of a page connects without showing."""
+    news._sender.patience = 0.01
+    data = {"conversation": "c1", "account": ACCOUNT, "agent": "dana", "epoch": 1}
+    await news._sender.send("dana", "conversation.release", "id-1", data)
+    with news.listen("dana", CONVERSATION) as before:
+        news.take(arrival("command.refused", command_id="id-1", why="not-the-holder"))
+        with news.listen("dana", CONVERSATION) as probe, news.listen("dana", CONVERSATION) as page:
+            told = [[one["answer"]["why"] for one in bell.late] for bell in (before, probe, page)]
+            assert told == [["not-the-holder"]] * 3
+
+
+async def test_a_late_answer_is_not_told_beside_what_was_sent_since(news):
+    """It would be taken for the answer to that; pages of other people and conversations are told as ever."""
+    news._sender.patience = 0.01
+    data = {"conversation": "c1", "account": ACCOUNT, "agent": "dana", "epoch": 1}
+    await news._sender.send("dana", "conversation.release", "id-1", data)
+    news.take(arrival("command.refused", command_id="id-1", why="not-the-holder"))
+    await news._sender.send("dana", "conversation.release", "id-2", data | {"conversation": "c2"})
+    await news._sender.send("eli", "conversation.release", "id-3", data | {"agent": "eli"})
+    with news.listen("dana", CONVERSATION) as page:
+        assert len(page.late) == 1
+    await news._sender.send("dana", "conversation.release", "id-4", data)
     with news.listen("dana", CONVERSATION) as page:
         assert page.late == []
 
