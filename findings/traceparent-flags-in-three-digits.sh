@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A service in Node that passes a valid traceparent on can make it one that no service reads: its flags get a third digit.
+# A service in Node that passes a valid traceparent on can make one that nobody reads: its flags get a third digit.
 #
 # Seen with @opentelemetry/core 2.12.1 and @opentelemetry/api 1.9.1 from npm, opentelemetry-api 1.45.2 from PyPI.
 # https://www.w3.org/TR/trace-context-2/#trace-flags : the flags are two hexadecimal digits. The two lowest bits have a
