@@ -260,19 +260,11 @@ class Erasure:
             erase_from(ledger, self._customer)
             if not ledger.has_news:
                 return
-            await self._end_sweeps(ledger)
             if self._is_dry or (await self._store.commit([ledger]))[0]:
                 self._count("ledgers", 1, 1)
                 return
             ledger = await self._store.read_whole(ledger.account_id, ledger.conversation_id)
         self._report.unfinished.append(f"the ledger of {ledger.conversation_id} keeps changing: erase again")
-
-    async def _end_sweeps(self, ledger: Ledger) -> None:
-        """Keep the reconciler from reading the customer's participants again before their next event."""
-        partition = self._keys.partition_of(ledger.conversation_id)
-        if not self._is_dry:
-            for key in (self._keys.active(partition), self._keys.sweeps(partition)):
-                await self._redis.zrem(key, f"{ledger.account_id} {ledger.conversation_id}")
 
     async def _erase_desk(self, ledgers: list[Ledger]) -> None:
         """Forget who held a conversation of the customer last; its keys are digests of account and address."""

@@ -27,7 +27,6 @@ from router.streams.store.ledgers import Store
 from router.streams.store.parking import count_parked
 from router.streams.store.persons import PersonStore
 from router.streams.store.quarantine import keep
-from router.streams.store.recent import Recent
 from router.streams.store.stories import StoryAbout, StoryWriter
 from router.streams.store.story_index import StoryBounds, StoryIndex
 from tests.core.builders import CONVERSATION, make_fact, make_participant
@@ -188,21 +187,6 @@ async def test_a_spool_that_is_held_and_empty_leaves_nothing_to_erase(deployment
     report = await Erasure(deployment.redis, settings, read_customer(CUSTOMER), is_dry_run=False).run()
     journal.close()
     assert (report.is_done, len(report.notes)) == (is_done, int(not is_done))
-
-
-async def test_the_reconciler_reads_no_conversation_of_an_erased_customer(town, erase):
-    """A sweep a minute later would bring the address back from the API; the next event plans sweeps again."""
-    await town.take_in()
-    recent = Recent(town.redis, town.keys, window=86_400)
-    for conversation in (CONVERSATION, "conv_conversation_of_another"):
-        name, now, *_ = recent.note(ACCOUNT, conversation)
-        for key in recent.keys(0):
-            await town.redis.zadd(key, {name: now})
-            await town.redis.expire(key, 3600)
-    await erase(is_dry_run=True)
-    assert [await town.redis.zcard(key) for key in recent.keys(0)] == [2, 2]
-    await erase()
-    assert [await town.redis.zcard(key) for key in recent.keys(0)] == [1, 1]
 
 
 async def test_a_ledger_of_another_release_is_left_to_be_erased(town, erase):

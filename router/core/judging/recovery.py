@@ -3,7 +3,8 @@
 A change that is found is taken like the event that was lost: same ledger, same commit, same entry ids, so that its
 callback changes nothing, whether it comes before, meanwhile or after. Changes younger than QUIET are left to their
 callbacks. The policy decides as of the time of the change. Nothing that is committed is taken back: a snapshot is as
-old as the beginning of its reading, and whatever was committed since is newer.
+old as the beginning of its reading, and whatever was committed since is newer. A customer who
+was erased is not brought back by a snapshot, which has the address.
 """
 
 from __future__ import annotations
@@ -111,6 +112,10 @@ class _Sweep:
     def _is_young(self, at: int) -> bool:
         return at > self.read_at - QUIET * 1_000_000
 
+    def _is_erased(self, member: Member) -> bool:
+        marker = self.ledger.marker(member.participant.id)
+        return marker is not None and marker.is_erased
+
     def close(self) -> Recovery:
         conversation = self.snapshot.conversation
         updated = to_microseconds(conversation.updated_at)
@@ -132,13 +137,13 @@ class _Sweep:
     def add(self, member: Member) -> Result | None:
         participant = member.participant
         marker = self.ledger.marker(participant.id)
-        if _is_known(participant, marker):
+        if self._is_erased(member) or _is_known(participant, marker):
             return Result.KNOWN
         version = member.version or version_of(participant, self.read_at)
         # `read_at` stands for a time that the API does not give: such a change is taken at once.
         if self._is_young(version.updated_at) and version.updated_at != self.read_at:
             return None
-        present = tuple(each.participant for each in self.snapshot.members)
+        present = tuple(each.participant for each in self.snapshot.members if not self._is_erased(each))
         note_surroundings(Surroundings(present, self.snapshot.conversation), participant, self.ledger)
         if member.recipient is not None:
             self.ledger.note_recipient(member.recipient)

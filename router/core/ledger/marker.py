@@ -149,6 +149,11 @@ class Marker(BaseModel):
         """Whether it is present and its stay has been published."""
         return self.is_present and self.target is not None
 
+    @property
+    def is_erased(self) -> bool:
+        """Whether it is announced and its customer was erased: nothing but an event of its own shows it again."""
+        return self.is_announced and not self.digest and not self.addresses
+
 
 #: The beginning of every marker that this release writes.
 _CURRENT: Final = f'{{"{FORMAT}":"{MARKER.current}",'

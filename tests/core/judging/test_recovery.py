@@ -1,16 +1,23 @@
 """Recovery, case by case: what a snapshot adds to a ledger. General properties are in test_recovery_properties."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
+from router.core.addresses import Address
 from router.core.classic.members import Member
+from router.core.erasing import read_customer
 from router.core.events import Version
 from router.core.judging.recovery import QUIET, expected_in, recover
+from router.core.ledger.erasing import erase_from
 from router.core.ledger.marker import Result
 from router.core.resolution.reconciliation import ConversationSnapshot
 from router.core.timestamps import to_text
-from tests.core.builders import DESK, RECEIVED_AT, make_conversation, make_participant
+from tests.core.builders import CUSTOMER, DESK, RECEIVED_AT, make_conversation, make_participant
 from tests.core.committed import CommittedState
 from tests.core.judging.events import make_context
+from tests.support.accounts import OTHER_CUSTOMER
 from tests.support.policies import PLAIN
 
 READ_AT = RECEIVED_AT + 3600 * 1_000_000
@@ -141,6 +148,21 @@ def test_a_late_report_of_one_who_left_unseen_announces_nobody(state):
     sweep(state, gone=expected_in(state.open()))
     state.see(second, 1)
     assert state.types == ["participant.joined", "participant.left"]
+
+
+def test_a_customer_who_was_erased_is_not_brought_back(state):
+    """A snapshot has the address; only an event of the participant itself shows it again. Others are recovered."""
+    state.see(make_participant(), 1)
+    customer = replace(read_customer(CUSTOMER.value), ids=frozenset({"p1"}))
+    ledger = state.open()
+    erase_from(ledger, customer)
+    state.commit(ledger)
+    recovery = sweep(state, make_participant(), make_participant("p2", Address("SMS", OTHER_CUSTOMER)))
+    assert recovery.published == {Result.JOINED: 1}
+    assert state.marker().is_erased
+    assert CUSTOMER.value not in json.dumps(state.fields)
+    state.see(make_participant(), READ_AT + 1)
+    assert CUSTOMER.value in json.dumps(state.fields)
 
 
 def test_classic_members_are_not_expected_in_v2(state):
