@@ -29,7 +29,8 @@ async def run_waiting(arguments: argparse.Namespace) -> int:
             if arguments.json:
                 show_json(event.to_json(unmasked=arguments.unmasked), unmasked=arguments.unmasked)
             else:
-                lines = _as_lines(event, clock(), is_told=previous == event.subject, unmasked=arguments.unmasked)
+                is_told = previous == event.subject and not event.is_first  # else it waits elsewhere too
+                lines = _as_lines(event, clock(), is_told=is_told, unmasked=arguments.unmasked)
                 show(*lines, unmasked=arguments.unmasked)
                 previous = event.subject
             if count == arguments.limit:

@@ -18,7 +18,7 @@ from router.core.errors import QueryError
 from router.core.formats import OtherFormatError
 from router.core.ledger.erasing import erase_from, participants_of
 from router.core.stories import address_forms, digest_address, name_of_conversation
-from router.operations.erase_spool import are_spools_empty, erase_spool
+from router.operations.erase_spool import count_empty_spools, erase_spool
 from router.operations.sealing import find_unopened
 from router.process.stories import make_story_index
 from router.streams.client.scripts import load_script
@@ -72,11 +72,11 @@ class Erasure:
         Raises QueryError for an address of our side.
         """
         await self._refuse_own()
-        for stream, problem in (await find_unopened(self._redis, self._keys, self._sealer)).items():
-            self._report.note(f"{stream} is searched without what is sealed in it: {problem}")
+        unopened = await find_unopened(self._redis, self._keys, self._sealer)
+        sealed = [f"{one} is searched without what is sealed in it: {problem}" for one, problem in unopened.items()]
         for _ in range(PASSES):
             before, keys = self._report.found, self._customer.keys
-            self._report.unfinished.clear()  # this search looks at it again
+            self._report.unfinished = list(sealed)  # what another search left, this one looks at again
             await self._learn_persons()
             await self._pass()
             if self._is_dry and keys != self._customer.keys:  # search again, with all addresses of the customer
@@ -162,12 +162,10 @@ class Erasure:
             self._count(where, len(names), 0 if self._is_dry else await erasing.delete_keys(self._redis, names))
 
     async def _erase_spool(self) -> None:
-        is_empty = await are_spools_empty(self._redis, self._keys)
-        spool = erase_spool(self._settings, self._customer, is_dry_run=self._is_dry, is_held_empty=is_empty)
+        empty = await count_empty_spools(self._redis, self._keys)
+        spool = erase_spool(self._settings, self._customer, is_dry_run=self._is_dry, empty=empty)
         self._count("spool", spool.found, spool.erased)
         self._report.unfinished += spool.unfinished
-        for note in spool.notes:
-            self._report.note(note)
 
     @property
     def _is_dry(self) -> bool:

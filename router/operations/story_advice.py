@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
+from router.core.keys import RESOLVER
 from router.core.stories import StageName
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class Advice(NamedTuple):
 #: Stages that need nothing any more once another one follows; offers follow each other, whatever their events are.
 _LAST_ONLY: Final = frozenset({StageName.WAITING, StageName.RECEIVED, StageName.OFFERED, StageName.ACCEPTED})
 _OFFERS: Final = "offers"
+#: The group in the detail of an event that was given up.
+_GROUP: Final = re.compile(r"given up by (\S+).*", re.DOTALL)
 _ROUTER: Final = "python -m router"
 #: Stage, pattern of its detail, words, command, path. `{id}` is the id of the stage, `{1}` the first group.
 _ROWS: Final[tuple[tuple[StageName, str, str, str, str], ...]] = (
@@ -106,19 +109,28 @@ def advise(stages: Sequence[StoryStage]) -> list[Advice | None]:
     """Return for each stage of a story, in order of time, what to do about it; of offers for the last one only.
 
     Nothing is to be done about a refused webhook whose event was accepted later, by a replay or from another source, or
-    about an event that was given up and replayed.
+    about an event that was given up and replayed: the worker notes that, and of a consumer's the next attempt tells it.
     """
     last = {_row_of(stage): at for at, stage in enumerate(stages)}
     accepted = {stage.id: at for at, stage in enumerate(stages) if stage.stage is not StageName.REFUSED}
-    replayed = {stage.id: at for at, stage in enumerate(stages) if stage.stage is StageName.REPLAYED}
+    tried = {attempt: at for at, stage in enumerate(stages) for attempt in _attempts_of(stage)}
 
     def is_settled(at: int, stage: StoryStage) -> bool:
         if stage.stage in _LAST_ONLY:
             return last[_row_of(stage)] != at
-        later = {StageName.REFUSED: accepted, StageName.DEAD: replayed}.get(stage.stage, {})
-        return later.get(stage.id, at) > at
+        if stage.stage is StageName.REFUSED:
+            return accepted.get(stage.id, at) > at
+        return stage.stage is StageName.DEAD and any(tried[attempt] > at for attempt in _attempts_of(stage))
 
     return [None if is_settled(at, stage) else _find(stage) for at, stage in enumerate(stages)]
+
+
+def _attempts_of(stage: StoryStage) -> list[tuple[str, str]]:
+    """Return the event and the group of which a stage is an attempt's end, or a sign of a new one."""
+    if stage.stage is StageName.DEAD:
+        return [(stage.id, _GROUP.sub(r"\1", stage.detail))]
+    groups = {StageName.CONSUMED: stage.process.partition(" ")[0], StageName.REPLAYED: RESOLVER}
+    return [(stage.id, groups[stage.stage])] if stage.stage in groups else []
 
 
 def _row_of(stage: StoryStage) -> str:

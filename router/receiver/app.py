@@ -141,13 +141,13 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
         tasks = _begin_tasks(app[REDIS], settings, clock, spool, ingest)
         app[BACKGROUND] = Background(*tasks, *watch.tasks, *(drainer.tasks if drainer else []))
         yield
-        await end(*tasks)
         await watch.close()
         if drainer is not None:
             await drainer.close()
         await finish(
             _settle(appender, quarantine, stories, refusals), max(SETTLING, settings.grace - app[STOPPING].seconds)
         )
+        await end(*tasks)  # last: one of them tells what is left on the disk
         if redis is None:
             with suppress(RedisError, OSError):
                 await finish(app[REDIS].aclose(), CLOSING)

@@ -189,6 +189,24 @@ async def test_a_spool_that_is_held_and_empty_leaves_nothing_to_erase(deployment
     assert (report.is_done, len(report.notes)) == (is_done, int(not is_done))
 
 
+async def test_a_receiver_that_has_said_nothing_lately_may_have_filled_its_spool(deployment, tmp_path):
+    """A Redis without memory takes no new record: what was said before is no word about now. Nor is one about two."""
+    settings = deployment.settings.model_copy(update={"spool_dir": str(tmp_path)})
+    journals = [Journal(tmp_path / f"router@{number}-1.sqlite") for number in (1, 2)]
+    record = {"kind": "web", "host": socket.gethostname(), "pid": 1, "facts": {"spool": {"status": "ok", "entries": 0}}}
+    await announce(deployment.redis, deployment.keys, "web/1", json.dumps(record).encode())
+
+    async def is_done():
+        return (await Erasure(deployment.redis, settings, read_customer(CUSTOMER), is_dry_run=False).run()).is_done
+
+    assert not await is_done()
+    journals.pop().close()
+    assert await is_done()
+    await deployment.redis.zincrby(deployment.keys.processes(), -60_000, "web/1")
+    assert not await is_done()
+    journals.pop().close()
+
+
 async def test_a_ledger_of_another_release_is_left_to_be_erased(town, erase):
     """It cannot be read, so the customer is still in it: that is not the end."""
     await town.take_in()

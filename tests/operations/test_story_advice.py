@@ -8,8 +8,8 @@ from router.operations.story_advice import advise
 CONVERSATION = "conv_conversation_00000000000000000000000001"
 
 
-def stage(name, detail="", event="ev_1"):
-    return StoryStage(1, name, "", event, detail)
+def stage(name, detail="", event="ev_1", process=""):
+    return StoryStage(1, name, process, event, detail)
 
 
 @pytest.mark.parametrize(
@@ -75,10 +75,20 @@ def test_a_refused_webhook_whose_event_was_accepted_later_needs_nothing():
 
 
 def test_what_was_given_up_and_replayed_needs_nothing():
-    """Only a death that no replay follows has advice."""
-    dead, replayed = stage(StageName.DEAD, "given up by ai-agent"), stage(StageName.REPLAYED)
-    assert [one is None for one in advise([dead, replayed, stage(StageName.CONSUMED)])] == [True, True, True]
-    assert [one is None for one in advise([dead, replayed, dead])] == [True, True, False]
+    """Only a death that no further attempt of the same group follows has advice; one of another group is none."""
+    replayed = stage(StageName.REPLAYED)
+    dead = stage(StageName.DEAD, "given up by resolver after 3: no")
+    dead_agent = stage(StageName.DEAD, "given up by ai-agent after 5: no")
+    consumed = stage(StageName.CONSUMED, process="ai-agent host:1")
+    other = stage(StageName.CONSUMED, process="archive host:1")
+    for stages, wanted in (
+        ([dead, replayed, consumed], [True, True, True]),
+        ([dead, replayed, dead], [True, True, False]),
+        ([dead_agent, consumed], [True, True]),
+        ([dead_agent, dead_agent], [True, False]),
+        ([dead_agent, other, replayed], [False, True, True]),
+    ):
+        assert [one is None for one in advise(stages)] == wanted
 
 
 def test_of_offers_the_last_one_has_advice():

@@ -114,3 +114,15 @@ async def test_a_record_of_nonsense_is_a_process_without_facts(redis, record):
     processes = await list_processes(redis, KEYS)
     assert {process.kind for process in processes} == {"ai-agent", "\\xff"}
     assert all(process.to_json()["facts"] == {} for process in processes)
+
+
+async def test_of_very_many_names_the_longest_silent_ones_go(redis, monkeypatch):
+    """A process that dies again and again has another name each time: their records are bounded."""
+    monkeypatch.setattr(announcements, "MOST", 3)
+    for number in range(6):
+        await announcements.announce(redis, KEYS, f"worker/host-{number}-a", b"{}")
+        await redis.zincrby(KEYS.processes(), number - 10_000, f"worker/host-{number}-a")
+    assert {one.name for one in await list_processes(redis, KEYS)} == {
+        f"worker/host-{number}-a" for number in (3, 4, 5)
+    }
+    assert len([key async for key in redis.scan_iter()]) == 4

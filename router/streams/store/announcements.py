@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RECORD_LIFE: Final = 20_000
 #: ms for which the name and the last record of a dead process are known.
 NAME_LIFE: Final = 86_400_000
-#: Names that are read: more than a deployment has.
+#: Names that are kept and read: more than a deployment has.
 MOST: Final = 1_000
 
 
@@ -46,7 +46,7 @@ async def leave(redis: Redis, keys: Keys, name: str, record: bytes = b"") -> Non
 
 async def _note(redis: Redis, keys: Keys, name: str, record: bytes, life: int) -> None:
     names = [keys.process(name), keys.processes()]
-    await load_script("announce").run(redis, names, [name, record, life, NAME_LIFE])
+    await load_script("announce").run(redis, names, [name, record, life, NAME_LIFE, MOST])
 
 
 async def list_announcements(redis: Redis, keys: Keys) -> list[Announcement]:

@@ -53,6 +53,10 @@ class StoryBounds:
     most: int
 
 
+class StoryLineError(Exception):
+    """Lines that waited cannot be indexed: somebody has written nonsense."""
+
+
 class StoryIndex:
     """Indexes the lines of all partitions by `bounds`, and those of what was refused by `refused`."""
 
@@ -69,14 +73,13 @@ class StoryIndex:
         while True:
             try:
                 waiting, problem = await self._index([PAUSE, URGENT])
-                text = describe_fully(problem) if problem is not None else ""
+                self._note(describe_fully(problem) if problem is not None else "")
             except (RedisError, OSError) as error:
-                waiting, text = 0, describe_fully(error)
+                waiting = 0
+                self._note(describe_fully(error))
             except Exception as error:  # noqa: BLE001 - the root of a task that must not end
-                waiting, text = 0, describe(error)
-            if text and not self._is_failing:
-                log("story.failed", level="warning", error=text)
-            self._is_failing = bool(text)
+                waiting = 0
+                self._note(describe(error))
             if waiting < URGENT:
                 await asyncio.sleep(PAUSE / 1000 if waiting else IDLE)
 
@@ -84,7 +87,9 @@ class StoryIndex:
         """Index all that waits now; raises RedisError if a partition cannot be written, once the others are done."""
         for _ in range(MOST_BATCHES):
             waiting, problem = await self._index([0, 0])
-            if not waiting and problem is not None:
+            if isinstance(problem, StoryLineError):
+                self._note(describe_fully(problem))
+            elif not waiting and problem is not None:
                 raise problem
             if not waiting:
                 return
@@ -101,8 +106,14 @@ class StoryIndex:
             waiting = max(waiting, left)
             if failed:
                 metrics.count("router_story_lines", "failed", by=failed)
-                log("story.failed", level="warning", error=reason[0].decode(errors="replace"), lines=failed)
+                problem = problem or StoryLineError(reason[0].decode(errors="replace"))
         return waiting, problem
+
+    def _note(self, problem: str) -> None:
+        """Log the first problem after an index without any."""
+        if problem and not self._is_failing:
+            log("story.failed", level="warning", error=problem)
+        self._is_failing = bool(problem)
 
 
 def _arguments(bounds: StoryBounds) -> list[int]:
