@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from router.console.ports import ConsolePorts
 
 _AWAY: Final = "Redis does not answer. This page comes back by itself once it does."
-_UNSURE: Final = "Redis has not answered. What you asked for may have been done or not: look before you repeat it."
+_UNSURE: Final = "Redis has not confirmed it. What you asked for may have been done or not: look before you repeat it."
 _REFUSED: Final = "Redis has refused this. The log of the console has the reason."
 _FAILED: Final = "This page has failed. The log of the console has the reason."
 _CALLER: Final = web.RequestKey("caller", Caller)

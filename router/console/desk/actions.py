@@ -40,7 +40,6 @@ from router.core.errors import UnusableError
 from router.core.routing.command_answers import CommandAnswer, CommandState
 from router.core.routing.commands import OfferCommand
 from router.core.routing.wishes import own_agent
-from router.streams.client.connection import RedisError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,10 +48,10 @@ if TYPE_CHECKING:
     from router.console.request import ConsoleRequest
 
 KEPT: Final = "desk-kept.html"
-_AWAY: Final = "Redis does not answer now. Send it again in a moment: it is done once, however often you send it."
+_UNSURE: Final = "Redis has not confirmed it. Send it again in a moment: it is done once, however often you send it."
 _SIGNED_OUT: Final = "You are signed out. Sign in in another tab of this browser, and then send it from here again."
 #: What is said of what has failed before the handler.
-_REASONS: Final[dict[int, str]] = {HTTPStatus.UNAUTHORIZED: _SIGNED_OUT, HTTPStatus.SERVICE_UNAVAILABLE: _AWAY}
+_REASONS: Final[dict[int, str]] = {HTTPStatus.UNAUTHORIZED: _SIGNED_OUT, HTTPStatus.SERVICE_UNAVAILABLE: _UNSURE}
 _UNKNOWN: Final = "Nothing is known of this conversation any more."
 _STATUSES: Final = {CommandState.REFUSED: HTTPStatus.CONFLICT, CommandState.PENDING: HTTPStatus.ACCEPTED}
 _FormT = TypeVar("_FormT", bound=DeskForm)
@@ -158,7 +157,7 @@ async def finish(request: ConsoleRequest) -> Answer:
 async def _act(
     request: ConsoleRequest, kind: str, model: type[_FormT], data_of: Callable[[_FormT], dict[str, Any]]
 ) -> Answer:
-    """Do something in the conversation of the path; whatever happens, what was written is not lost."""
+    """Do something in the conversation of the path; what is refused keeps what was written (all else: `_keep`)."""
     attempt = _Attempt(request, kind, await request.form())
     try:
         form = await _read(request, model)
@@ -175,8 +174,6 @@ async def _act(
         return await attempt.show(answer)
     except ConsoleError as error:
         return attempt.keep(error.status, error.message)
-    except (RedisError, OSError):
-        return attempt.keep(HTTPStatus.SERVICE_UNAVAILABLE, _AWAY)
 
 
 class _Attempt:

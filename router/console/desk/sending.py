@@ -23,7 +23,7 @@ from router.core.routing.command_answers import CommandAnswer, CommandState
 from router.core.routing.commands import Command, OfferCommand, check_data, write_command
 from router.core.sealing import SealedError
 from router.streams.client.connection import RedisError
-from router.streams.client.scripts import NO_REPLICATION, confirm
+from router.streams.client.scripts import NO_REPLICATION, NotReplicatedError, confirm
 from router.tasks import end
 
 if TYPE_CHECKING:
@@ -148,6 +148,9 @@ class CommandSender:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.patience):
                     await self._answered(command, waiting)
+        except NotReplicatedError:  # it is on the stream: a worker may do it all the same
+            self._note_late(command, user)
+            raise
         finally:
             del self._waiting[command.id]
         if (answer := self._answers.get(command.id)) is not None:

@@ -4,9 +4,11 @@ import html
 import re
 
 import pytest
+from redis.exceptions import NoPermissionError
 
 from router.console import app
 from router.streams.client.connection import RedisError
+from router.streams.client.scripts import NotReplicatedError
 from tests.console.desk.office import hidden_fields
 
 TEXT = "a long & careful answer"
@@ -69,6 +71,27 @@ async def test_a_reply_that_fails_for_a_reason_of_ours_is_kept(dana, ports, monk
     monkeypatch.setattr(ports.desk.reader, "find", fail)
     status, _, page = await dana.send(dana.path, dana.fields)
     assert (status, kept(page)) == (500, dana.fields)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "level", "said"),
+    [
+        (RedisError("away"), 503, "warning", "Redis has not confirmed it"),
+        (NotReplicatedError("0 of 1"), 503, "warning", "Redis has not confirmed it"),
+        (NoPermissionError("no rights"), 500, "error", "Redis has refused this"),
+    ],
+    ids=["outage", "not replicated", "refusal"],
+)
+async def test_what_redis_answers_to_a_reply_is_told_apart(dana, ports, lines, monkeypatch, error, status, level, said):
+    """An outage ends by itself, a refusal does not; the log has both, and either way the text is kept."""
+
+    async def fail(_):
+        raise error
+
+    monkeypatch.setattr(ports.desk.sender, "write", fail)
+    found, _, page = await dana.send(dana.path, dana.fields)
+    assert (found, kept(page), said in page) == (status, dana.fields, True)
+    assert [one["level"] for one in lines("console.failed")] == [level]
 
 
 async def test_a_form_of_another_site_is_not_kept(dana):
