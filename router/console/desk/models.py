@@ -125,7 +125,8 @@ class DeskAnswer(BaseModel):
     offers: list[DeskOffer]
     conversations: list[HeldConversation]
     unreadable: list[UnreadableConversation] = Field(
-        description="conversations in data of another release, or sealed with a key that the console does not have"
+        description="conversations in data of another release, sealed with a key that the console does not have, or "
+        "in a part of Redis that does not answer"
     )
     notice: DeskNotice | None
     form: str

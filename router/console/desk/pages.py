@@ -198,14 +198,23 @@ class _Updates:
         while bell.late:
             yield LiveEvent(bell.late.pop(0), name=ANSWER, template="desk-answer.html")
         names -= {CONNECTION, OFFER, ANSWER}
-        if LISTS in names:
-            for event in self._news(LISTS, "desk-lists.html", await read_desk(self._request)):
+        failure: Exception | None = None
+        for name, read in ((TRANSCRIPT, self._read_transcript), (LISTS, self._read_lists)):
+            if name not in names:
+                continue
+            try:
+                events = await read()
+            except (RedisError, OSError) as error:  # the other one may be in another partition, which is there
+                failure = error
+                continue
+            for event in events:
                 yield event
-            names.discard(LISTS)
-        if TRANSCRIPT in names:
-            for event in await self._read_transcript():
-                yield event
-            names.discard(TRANSCRIPT)
+            names.discard(name)
+        if failure is not None:
+            raise failure
+
+    async def _read_lists(self) -> list[LiveEvent]:
+        return self._news(LISTS, "desk-lists.html", await read_desk(self._request))
 
     async def _read_transcript(self) -> list[LiveEvent]:
         """Return the transcript of a page that shows one; nothing if nothing is known of the conversation any more."""

@@ -31,6 +31,8 @@ from router.core.sealing import TamperedError
 from router.core.timestamps import to_text
 from router.operations.decisions import find_ledger, read_journal
 from router.operations.team import Presence, presence_of
+from router.streams.client.connection import RedisError
+from router.streams.client.error_replies import is_refusal
 from router.streams.store.desk import Desk
 from router.streams.store.ledgers import Store
 
@@ -103,7 +105,10 @@ class DeskReader:
         self._desk = Desk(redis, settings.keys, clock=lambda: clock() // _SECOND)
 
     async def read_own(self, identity: str, *, is_unmasked: bool) -> dict[str, Any]:
-        """Return the offers to a person, the conversations that they have, and their presence."""
+        """Return the offers to a person, the conversations that they have, and their presence.
+
+        What cannot be read now is `unreadable`. Raises RedisError if partition 0 is away, or for what Redis refuses.
+        """
         found = await self._desk.find(identity)
         names = [_name_of(one) for one in sorted(found.conversations)] if found else []
         is_away = bool(await self._marks.who_is_away([identity]))
@@ -114,7 +119,9 @@ class DeskReader:
         for name in names:
             try:
                 holding = holding_of(await self._store.read_whole(*name))
-            except _UNREADABLE:
+            except (*_UNREADABLE, RedisError, OSError) as error:
+                if is_refusal(error):
+                    raise
                 unreadable.append({"id": name[1], "account": name[0]})
                 continue
             if holding is None or holding.is_closed:
@@ -191,9 +198,8 @@ class DeskReader:
         """
         name, holding = opened.name, opened.holding
         reading = await self._transcripts.read(name, self._news.changes_of(name))
-        latest = self._news.recent(name).latest
-        if latest and own_agent(holding) == identity and await self._marks.mark_read(identity, _mark(name), latest):
-            self._news.ring_person(identity, LISTS)
+        if own_agent(holding) == identity:
+            await self._mark_read(name, identity)
         with _readable():
             markers = {
                 field.removeprefix(PARTICIPANT): read_marker(text)
@@ -219,6 +225,16 @@ class DeskReader:
             "left_out": len(lines) - len(shown),
             "problem": reading.problem,
         }
+
+    async def _mark_read(self, name: Conversation, identity: str) -> None:
+        """Note that a person has read a conversation; it stays unread while the marks' partition is away."""
+        latest = self._news.recent(name).latest
+        try:
+            if latest and await self._marks.mark_read(identity, _mark(name), latest):
+                self._news.ring_person(identity, LISTS)
+        except (RedisError, OSError) as error:
+            if is_refusal(error):
+                raise
 
     def _lines(self, opened: OpenedConversation, reading: ApiReading) -> list[TranscriptLine]:
         holding, names = opened.holding, self._team.name_of

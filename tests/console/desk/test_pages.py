@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack
 from html import unescape
 
 import pytest
+from redis.exceptions import ClusterDownError, NoPermissionError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from router.console.desk import pages, reading, transcripts
 from router.console.desk.news import LISTS, OFFER
@@ -165,6 +167,56 @@ async def test_a_conversation_of_another_release_leaves_the_rest_of_the_desk(off
         status, _, text = await dana.get(f"/desk/conversations/{first}")
         assert (status, "of another release" in text) == (503, True)
         await redis.delete(office.keys.conversation(ACCOUNT, first), office.keys.conversation(ACCOUNT, second))
+
+
+@pytest.mark.parametrize("error", [RedisConnectionError("gone"), ClusterDownError("down")], ids=["away", "down"])
+async def test_a_partition_away_leaves_the_rest_of_the_desk(office, colleagues, ports, monkeypatch, error):
+    """Its conversations are cards without content; what Redis refuses until somebody acts is no such outage."""
+    dana, store = await colleagues("dana"), ports.desk.reader._store
+    read_whole, raised = store.read_whole, [error]
+    async with dana.page():
+        first = await office.hold(dana)
+        second = await office.customer_writes("another", sender=OTHER_CUSTOMER)
+        await office.ask_for_person(second, agent="dana")
+        await dana.answer(await dana.offer(), "accept")
+
+        async def read(account_id, conversation_id):
+            if conversation_id == first:
+                raise raised[0]
+            return await read_whole(account_id, conversation_id)
+
+        monkeypatch.setattr(store, "read_whole", read)
+        shown = await dana.desk()
+        assert [one["id"] for one in shown["conversations"]] == [second]
+        assert shown["unreadable"] == [{"id": first, "account": ACCOUNT}]
+        assert "its part of Redis" in (await dana.get("/desk"))[2]
+        raised[0] = NoPermissionError("no rights")
+        assert (await dana.get("/desk"))[0] == 500
+
+
+async def test_the_transcript_goes_on_while_the_lists_and_read_marks_cannot_be_read(
+    office, colleagues, ports, monkeypatch
+):
+    """These are in the first partition, the conversation may be in another one; the lists follow once they can be."""
+    monkeypatch.setattr(pages, "_LOOKS", (3600.0,))
+    dana, reader = await colleagues("dana"), ports.desk.reader
+
+    async def fail(*_, **__):
+        raise RedisConnectionError("gone")
+
+    async with dana.page():
+        conversation = await office.hold(dana, "hello")
+        async with dana.page(conversation) as page:
+            await page.next("transcript", "hello")
+            await page.next("lists")
+            with monkeypatch.context() as patch:
+                patch.setattr(reader, "read_own", fail)
+                patch.setattr(reader._marks, "mark_read", fail)
+                await office.customer_writes("and another thing")
+                await ports.desk.presence.set_away("dana", is_away=True)
+                await page.next("transcript", "and another thing")
+            ports.desk.news.ring_person("dana", OFFER)
+            await page.next("lists", "I am back")
 
 
 async def test_a_participant_of_another_release_is_said(office, colleagues, redis):
