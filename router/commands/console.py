@@ -65,10 +65,11 @@ def _serve(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
 async def _make_link(name: str) -> int:
     async with connected() as (redis, settings):
         path = users_path(settings)
-        if name not in read_users(path).users:
+        user = read_users(path).users.get(name)
+        if user is None:
             raise CommandFailedError(f"there is no user '{name}' in {path}: `console add-user` adds one")
         url = settings.console_url or f"http://{settings.console_host}:{settings.console_port}"
-        show(await make_link(SignIns(redis, settings.keys), url, name, LINK_LIFE), unmasked=True)
+        show(await make_link(SignIns(redis, settings.keys), url, user, LINK_LIFE), unmasked=True)
     return 0
 
 

@@ -62,9 +62,9 @@ async def show_link(request: ConsoleRequest) -> View:
 async def use_link(request: ConsoleRequest) -> Answer:
     """Sign in by a link."""
     form = await request.form()
-    name = await request.ports.sign_ins.take_link(form["token"])
-    user = request.ports.users.read().users.get(name or "")
-    if user is None:
+    name, mark = await request.ports.sign_ins.take_link(form["token"]) or ("", "")
+    user = request.ports.users.read().users.get(name)
+    if user is None or user.mark != mark:  # removed or added once more since the link was made
         request.leave_no_note()
         address = address_of(request.raw, request.ports.settings)
         log("console.sign_in", level="warning", result="wrong link", user="", address=address)

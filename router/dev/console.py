@@ -10,14 +10,23 @@ from typing import TYPE_CHECKING, Final
 
 from router.console.links import make_link
 from router.console.roles import Role
-from router.console.users import ConsoleToken, ConsoleUser, Users, digest_of, locked, read_users, write_users
+from router.console.users import (
+    ConsoleToken,
+    ConsoleUser,
+    Users,
+    digest_of,
+    locked,
+    read_users,
+    users_path,
+    write_users,
+)
 from router.streams.store.sign_ins import SignIns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from router.core.keys import Keys
+    from router.settings.model import Settings
     from router.streams.client.connection import Redis
 
 #: The operator, and the name of the token.
@@ -38,6 +47,7 @@ def write_dev_users(path: Path, token: str, identities: Iterable[str]) -> None:
         write_users(path, Users({one.name: one for one in own} | known.users, tuple(tokens)))
 
 
-async def make_dev_link(redis: Redis, keys: Keys, url: str) -> str:
-    """Return a link that signs in the operator. Raises RedisError."""
-    return await make_link(SignIns(redis, keys), url, OPERATOR, LINK_LIFE)
+async def make_dev_link(redis: Redis, settings: Settings) -> str:
+    """Return a link that signs in the operator of the users' file. Raises RedisError and SettingsError."""
+    user = read_users(users_path(settings)).users[OPERATOR]
+    return await make_link(SignIns(redis, settings.keys), settings.console_url or "", user, LINK_LIFE)

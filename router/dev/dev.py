@@ -146,7 +146,7 @@ async def _run(options: DevOptions, stack: AsyncExitStack, tails: LogTails) -> i
 async def _show_console(redis: Redis, settings: Settings) -> None:
     """Print the link that signs in, and which data cannot be opened."""
     with suppress(RedisError, OSError):
-        link = await make_dev_link(redis, settings.keys, settings.console_url or "")
+        link = await make_dev_link(redis, settings)
         show(f"  console   {link}", unmasked=True)
         unopened = await find_unopened(redis, settings.keys, settings.sealer)
         show(*(f"  WARNING   {stream}: {problem}; events wait for it" for stream, problem in unopened.items()))

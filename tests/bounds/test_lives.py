@@ -181,7 +181,7 @@ async def write_console_keys(redis, keys):
     sign_ins = SignIns(redis, keys)
     await sign_ins.secret()
     await sign_ins.open("session", b"{}", HOUR)
-    await sign_ins.add_link("token", "dana", HOUR)
+    await sign_ins.add_link("token", "dana", "mark", HOUR)
     await sign_ins.attempt("127.0.0.1", "dana")
     await AuditLog(redis, keys).note("dana", "agent", "sign-in")
     marks = PersonMarks(redis, keys)

@@ -54,7 +54,7 @@ async def test_wrong_password(window, javascript):
 @pytest.mark.parametrize("javascript", [True, False], ids=["with JavaScript", "without JavaScript"])
 async def test_link(window, ports, console, javascript):
     """A link signs in after a button was pressed, and once only."""
-    link = await make_link(ports.sign_ins, console, PEOPLE[Role.OPERATOR], 60)
+    link = await make_link(ports.sign_ins, console, ports.users.read().users[PEOPLE[Role.OPERATOR]], 60)
     one = await window(java_script_enabled=javascript)
     await one.page.goto(link)
     await one.page.get_by_role("button", name="Sign in").click()

@@ -184,6 +184,7 @@ async def test_a_link_is_for_a_user_of_the_file(path, redis_url, redis, capsys):
     environment = {"REDIS_URL": redis_url, "ROUTER_CONSOLE_URL": "https://console.example.com"}
     status, output = await run_command("console", "link", "ann", environment=environment)
     token = re.fullmatch(r"https://console\.example\.com/sign-in/link\?token=([0-9a-f]{64})\n", output)
-    assert (status, await SignIns(redis, Keys()).take_link(token[1])) == (0, "ann")
+    ann = read_users(path).users["ann"]
+    assert (status, await SignIns(redis, Keys()).take_link(token[1])) == (0, ("ann", ann.mark))
     status, output = await run_command("console", "link", "bob", environment=environment)
     assert (status, "there is no user 'bob'" in output) == (1, True)

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 
@@ -10,6 +11,7 @@ from router.console.app import make_app
 from router.console.links import make_link
 from router.console.roles import HOMES, Role
 from router.console.signing_in import local_path
+from router.console.users import ConsoleUser, Users, write_users
 from router.streams.store import sign_ins
 from router.streams.store.audit import AuditLog
 from router.streams.store.sign_ins import FREE_BY_ADDRESS, FREE_BY_USER, SignIns
@@ -152,9 +154,14 @@ async def test_pauses_grow(redis, ports):
     assert [round(pause / 1000) for pause in pauses] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]
 
 
+def user_of(ports):
+    """The operator's record."""
+    return ports.users.read().users[OPERATOR]
+
+
 async def test_a_link_signs_in_once(visitors, ports):
     """Looking at it uses nothing up; the second use, a made-up one, and one of a user who is gone are refused."""
-    url = await make_link(ports.sign_ins, "", OPERATOR, 60)
+    url = await make_link(ports.sign_ins, "", user_of(ports), 60)
     token = url.partition("token=")[2]
     visitor, other = await visitors(), await visitors()
     for _ in range(2):
@@ -163,10 +170,33 @@ async def test_a_link_signs_in_once(visitors, ports):
     status, _, _ = await visitor.request("POST", "/sign-in/link", data={"token": token})
     assert status == 303
     assert "<dd>olu</dd>" in (await visitor.get("/account"))[2]
-    gone = (await make_link(ports.sign_ins, "", "gone", 60)).partition("token=")[2]
+    gone = (await make_link(ports.sign_ins, "", ConsoleUser(name="gone", role=Role.AGENT), 60)).partition("token=")[2]
     for wrong in (token, "made up", gone, ""):
         status, _, text = await other.request("POST", "/sign-in/link", data={"token": wrong})
         assert (status, "This link is used up, too old or not right." in text) == (403, True)
+
+
+async def test_a_link_ends_with_the_record_that_it_was_made_for(visitors, ports, users_file):
+    """After `add-user` or `remove` and another `add-user`, the same name is another user; a new role is not."""
+    record = user_of(ports)
+    for changed, wanted in ((record.model_copy(update={"role": Role.VIEWER}), 303), (_anew(record), 403)):
+        token = (await make_link(ports.sign_ins, "", user_of(ports), 60)).partition("token=")[2]
+        write_users(users_file, Users({OPERATOR: changed}))
+        visitor = await visitors()
+        status, _, _ = await visitor.request("POST", "/sign-in/link", data={"token": token})
+        assert status == wanted
+
+
+def _anew(user):
+    """The record of a user who was added once more."""
+    return user.model_copy(update={"generation": "0123"})
+
+
+async def test_a_link_of_another_release_signs_nobody_in(visitors, ports, redis):
+    """It names a user only, and cannot tell which one of that name."""
+    await redis.set(ports.keys.console_link(sha256(b"old").hexdigest()), OPERATOR, ex=60)
+    status, _, _ = await (await visitors()).request("POST", "/sign-in/link", data={"token": "old"})
+    assert status == 403
 
 
 async def test_signing_in_is_noted(visitors, ports):

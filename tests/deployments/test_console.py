@@ -33,8 +33,8 @@ async def test_signing_in(redis, keys):
     assert (stored.secret, stored.content) == (secret, b"content")
     await sign_ins.close("session")
     assert (await sign_ins.use("session", None)).content is None
-    await sign_ins.add_link("token", "ann", 60)
-    assert [await sign_ins.take_link("token") for _ in range(2)] == ["ann", None]
+    await sign_ins.add_link("token", "ann", "mark", 60)
+    assert [await sign_ins.take_link("token") for _ in range(2)] == [("ann", "mark"), None]
     waits = [await sign_ins.attempt("192.0.2.1", "ann") for _ in range(FREE_BY_USER + 2)]
     assert [wait > 0 for wait in waits] == [False] * (FREE_BY_USER + 1) + [True]
     await sign_ins.succeeded("192.0.2.1", "ann")

@@ -72,14 +72,17 @@ class SignIns:
         """End a session."""
         await self._redis.delete(self._keys.console_session(session_id))
 
-    async def add_link(self, token: str, user: str, life: int) -> None:
-        """Let a sign-in link sign a user in, once and within `life` seconds."""
-        await self._redis.set(self._keys.console_link(_digest(token)), user, ex=life)
+    async def add_link(self, token: str, user: str, mark: str, life: int) -> None:
+        """Let a link sign a user in, once and within `life` seconds; `mark`: that of the user's record, without a space."""
+        await self._redis.set(self._keys.console_link(_digest(token)), f"{mark} {user}", ex=life)
 
-    async def take_link(self, token: str) -> str | None:
-        """Use a sign-in link; returns its user, None if it is used up, too old or made up."""
-        user: Any = await self._redis.getdel(self._keys.console_link(_digest(token)))
-        return None if user is None else bytes(user).decode("utf-8", "replace")
+    async def take_link(self, token: str) -> tuple[str, str] | None:
+        """Use a sign-in link; returns its user and the mark, None if it is used up, too old or made up."""
+        kept: Any = await self._redis.getdel(self._keys.console_link(_digest(token)))
+        if kept is None:
+            return None
+        mark, _, user = bytes(kept).decode("utf-8", "replace").partition(" ")
+        return user, mark
 
     async def attempt(self, address: str, user: str) -> int:
         """Count an attempt to sign in, before it is made; returns the ms to wait if it must not be made."""
