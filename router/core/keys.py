@@ -260,7 +260,7 @@ class Keys:
         return self._key(0, "console-session", session_id)
 
     def console_link(self, digest: str) -> str:
-        """String: the user, with its mark, whom a sign-in link, known by its digest, signs in; removed by use, expires."""
+        """String: the user and mark that a sign-in link, known by its digest, is for; removed by its use, expires."""
         return self._key(0, "console-link", digest)
 
     def console_guesses(self, digest: str) -> str:

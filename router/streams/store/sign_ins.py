@@ -73,7 +73,7 @@ class SignIns:
         await self._redis.delete(self._keys.console_session(session_id))
 
     async def add_link(self, token: str, user: str, mark: str, life: int) -> None:
-        """Let a link sign a user in, once and within `life` seconds; `mark`: that of the user's record, without a space."""
+        """Let a sign-in link sign a user in, once and within `life` seconds; `mark` tells the user's records apart."""
         await self._redis.set(self._keys.console_link(_digest(token)), f"{mark} {user}", ex=life)
 
     async def take_link(self, token: str) -> tuple[str, str] | None:
