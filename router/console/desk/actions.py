@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 KEPT: Final = "desk-kept.html"
 _UNSURE: Final = "Redis has not confirmed it. Send it again in a moment: it is done once, however often you send it."
 _SIGNED_OUT: Final = "You are signed out. Sign in in another tab of this browser, and then send it from here again."
+_SIGNED_IN: Final = "You have signed in anew. Press Try again once more."
 #: What is said of what has failed before the handler.
 _REASONS: Final[dict[int, str]] = {HTTPStatus.UNAUTHORIZED: _SIGNED_OUT, HTTPStatus.SERVICE_UNAVAILABLE: _UNSURE}
 _UNKNOWN: Final = "Nothing is known of this conversation any more."
@@ -238,7 +239,9 @@ async def _keep(kind: str, request: ConsoleRequest, status: int, reason: str) ->
     attempt = _Attempt(request, kind, await request.form())
     if not attempt.is_filled_in:
         raise ConsoleError(status, reason)
-    return attempt.keep(status, _REASONS.get(status, reason), csrf=await request.given_csrf())
+    is_of_session_before = status == HTTPStatus.FORBIDDEN and bool(request.user)  # by the form's CSRF token
+    text = _SIGNED_IN if is_of_session_before else _REASONS.get(status, reason)
+    return attempt.keep(status, text, csrf=await request.given_csrf())
 
 
 async def set_presence(request: ConsoleRequest) -> Answer:

@@ -57,7 +57,7 @@ async def test_a_reply_after_the_session_has_ended_is_kept(office, dana):
     assert kept(page) == dana.fields
     assert await dana.sign_in("dana") == 303
     status, _, page = await dana.send(dana.path, kept(page))
-    assert (status, "The form is too old" in page) == (403, True)
+    assert (status, "You have signed in anew. Press Try again once more." in page) == (403, True)
     assert (await dana.send(dana.path, kept(page)))[0] == 303
     assert (await office.sandbox.texts(dana.held)).count(TEXT) == 1
 
