@@ -24,6 +24,7 @@ import tomllib
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 #: Characters of the longest name.
 LONGEST_NAME: Final = 128
+#: Seconds to wait for another command that is changing the file, and between two attempts.
+_LOCK_PATIENCE: Final = 10.0
+_LOCK_PAUSE: Final = 0.05
 #: Permissions of others than the owner.
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
@@ -146,11 +150,30 @@ def _problem(path: Path, place: tuple[int | str, ...], message: str) -> str:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep others from changing the file while the block reads and writes it. Raises OSError."""
-    with path.with_name(f".{path.name}.lock").open("a", encoding="ascii") as lock:
-        _keep_owner(lock.fileno(), path)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    """Keep others from changing the file while the block reads and writes it.
+
+    Its folder is locked: a lock file would belong to whoever made it. Raises OSError, after _LOCK_PATIENCE too.
+    """
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _lock(folder, path)
         yield
+    finally:
+        os.close(folder)
+
+
+def _lock(folder: int, path: Path) -> None:
+    ends_at = monotonic() + _LOCK_PATIENCE
+    while True:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if monotonic() >= ends_at:
+                text = f"another command has been changing it for {_LOCK_PATIENCE:.0f} s: try again"
+                raise BlockingIOError(error.errno, text, str(path)) from error
+        else:
+            return
+        sleep(_LOCK_PAUSE)
 
 
 def _keep_owner(descriptor: int, path: Path) -> None:

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from router.__main__ import main
+from router.console import users
 from router.console.passwords import is_right
 from router.console.roles import Role
 from router.console.users import ConsoleUser, Users, read_users, write_users
@@ -154,12 +155,21 @@ def test_a_change_waits_for_the_one_before(path, monkeypatch, action):
     write_users(path, Users({"cy": cy}))
 
     def wait(lock, operation):
-        assert operation == fcntl.LOCK_EX
+        assert operation == fcntl.LOCK_EX | fcntl.LOCK_NB
         write_users(path, Users({"bob": bob, "cy": cy}))
 
     monkeypatch.setattr("fcntl.flock", wait)
     assert main(["console", action, *options[action]]) == 0
     assert "bob" in read_users(path).users
+
+
+def test_a_change_that_does_not_end_is_said(path, monkeypatch, capsys):
+    """One line with status 1; nothing is changed."""
+    monkeypatch.setattr(users, "_LOCK_PATIENCE", 0.0)
+    with users.locked(path):
+        assert main(["console", "add-token", "reports", "--role", "viewer"]) == 1
+    assert f"{path}: another command has been changing it" in capsys.readouterr().err
+    assert not path.exists()
 
 
 def test_a_file_with_a_mistake_is_not_overwritten(path, capsys):

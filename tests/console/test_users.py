@@ -180,6 +180,24 @@ def test_the_owner_stays(path, monkeypatch, may):
     owner = (path.stat().st_uid, path.stat().st_gid)
     with locked(path):
         write_users(path, Users())
-    assert [one[1:] for one in given] == [owner, owner]
-    assert given[1][0] == 0o600
+    assert given == [(0o600, *owner)]
     assert read_users(path) == Users()
+
+
+def test_the_lock_leaves_nothing_behind(path):
+    """A file of its own would belong to whoever ran the first command, and might keep the right user out."""
+    with locked(path):
+        assert list(path.parent.iterdir()) == []
+        write_users(path, USERS)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_whoever_waits_for_the_lock_gets_it(path, monkeypatch):
+    """It is tried again until the one before is done; then the next one is free at once."""
+    held = locked(path)
+    held.__enter__()
+    monkeypatch.setattr(users, "sleep", lambda _: held.__exit__(None, None, None))
+    with locked(path):
+        write_users(path, USERS)
+    with locked(path):
+        assert read_users(path) == USERS
