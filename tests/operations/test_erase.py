@@ -20,6 +20,7 @@ from router.core.refused import Bounds
 from router.core.stories import DAY, event_id, name_of_conversation
 from router.operations.erase import Erasure
 from router.receiver.spool.journal import Journal
+from router.streams.consuming.groups import ensure_group
 from router.streams.store.announcements import announce
 from router.streams.store.append import Appender, InboundFields
 from router.streams.store.calls import CallStore
@@ -71,6 +72,19 @@ async def test_events_that_wait_are_erased_and_said_to_be_unprocessed(deployment
     assert not [name for name, content in (await read_all(deployment.redis)).items() if DIGITS in content]
     again = await erase()
     assert (again.found, again.is_done) == (0, True)
+
+
+async def test_what_is_erased_is_pending_in_no_group(deployment, erase):
+    """A client that reads its pending entries would get an id without fields, with which not every one can go on."""
+    redis, stream = deployment.redis, deployment.inbound
+    for group in (RESOLVER, "archive"):
+        await ensure_group(redis, stream, group)
+    await redis.xadd(stream, deployment.webhook("k1"))
+    await redis.xadd(stream, deployment.webhook("k2", subject=OTHERS))
+    for group in (RESOLVER, "archive"):
+        await redis.xreadgroup(group, "me", {stream: ">"})
+    await erase()
+    assert [(await redis.xpending(stream, group))["pending"] for group in (RESOLVER, "archive")] == [1, 1]
 
 
 async def test_progress_is_told(deployment, erase):

@@ -194,10 +194,16 @@ def place_of(entry_id: str) -> tuple[int, int]:
 
 
 async def delete_entries(redis: Redis, stream: str, ids: Sequence[str]) -> int:
-    """Delete entries of a stream; returns how many there still were."""
-    deleted = 0
+    """Delete entries of a stream, and acknowledge them in all groups; returns how many there still were.
+
+    One that stays pending is returned as an id without fields, with which not every client can go on.
+    """
+    deleted, groups = 0, await list_groups(redis, stream)
     for first in range(0, len(ids), _MANY):
-        deleted += await redis.xdel(stream, *ids[first : first + _MANY])
+        part = ids[first : first + _MANY]
+        deleted += await redis.xdel(stream, *part)
+        for group in groups:
+            await redis.xack(stream, group, *part)
     return deleted
 
 
