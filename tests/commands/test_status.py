@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import orjson
 import pytest
 
 from tests.harness.commands import run_command
+from tests.harness.dev import running_dev
 from tests.operations.conftest import Deployment, settings  # noqa: F401 - a fixture
 from tests.support.source import SHIPPED
 
@@ -61,11 +64,10 @@ async def test_nothing_runs(redis, redis_url):
 
 
 @pytest.mark.processes
-async def test_a_real_deployment_is_ok(dev, run):
-    """Beside `dev` all processes have announced themselves."""
-    for kind in ("quarantine", "dead-letters"):  # tests before this one may have left some in the same `dev`
-        await run(kind, "drop", "--all", "--yes")
-    code, output = await run("status")
+def test_a_real_deployment_is_ok(tmp_path):
+    """All processes of a `dev` have announced themselves; of its own, in which no other test has left anything."""
+    with running_dev(tmp_path) as dev:
+        code, output = asyncio.run(run_command("status", environment=dev))
     assert code == 0, output
     for kind in ("web", "worker", "ai-agent", "human-agent"):
         assert f" 1 {kind}, " in output
