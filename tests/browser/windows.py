@@ -18,6 +18,8 @@ DESKTOP: Final = {"width": 1280, "height": 800}
 PHONE: Final = {"width": 360, "height": 740}
 #: Milliseconds that the browser may take for one step, on a quiet machine.
 PATIENCE: Final = 15_000
+#: What a page says whose console has ended, with the test: a test that ends one itself looks at what the page shows.
+_REFUSED: Final = "net::ERR_CONNECTION_REFUSED"
 
 
 class Window:
@@ -33,11 +35,11 @@ class Window:
         page.on("response", self._see_answer)
 
     def _hear(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
+        if message.type in {"error", "warning"} and _REFUSED not in message.text:
             self.complaints.append(f"{message.type}: {message.text}")
 
     def _see_failure(self, request: Request) -> None:
-        if request.failure != "net::ERR_ABORTED":  # a live connection that ends with its page
+        if request.failure not in {"net::ERR_ABORTED", _REFUSED}:  # a live connection that ends with its page
             self.complaints.append(f"failed: {request.url}: {request.failure}")
 
     def _see_answer(self, response: Response) -> None:
