@@ -19,7 +19,7 @@ EVERY: Final = 2.0
 
 
 def selection_of(arguments: argparse.Namespace) -> Selection:
-    """Return what ids and filters want; an option that a command does not have wants everything."""
+    """Return the selection of ids and filters; an option that a command does not have wants everything."""
 
     def given(name: str) -> str:
         return getattr(arguments, name, None) or ""

@@ -33,7 +33,7 @@ class NavigationItem:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What is around every page: its title, who is signed in, and where else to go."""
+    """The frame of every page: its title, who is signed in, and where else to go."""
 
     title: str
     caller: Caller

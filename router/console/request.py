@@ -32,7 +32,7 @@ CSRF_FIELD: Final = "csrf"
 
 @dataclass(slots=True)
 class Note:
-    """What the audit stream gets of an action, besides who, when and which page."""
+    """The note of an action for the audit stream, besides who, when and which page."""
 
     what: str = ""
     detail: str = ""

@@ -1,4 +1,4 @@
-"""What every answer of the console says to browsers, and which actions of browsers are refused.
+"""Headers of every answer of the console to browsers, and the checks by which actions of browsers are refused.
 
 The content security policy allows no inline script and no inline style, and nothing from other hosts: text of a
 customer that got into a page as markup could do nothing.

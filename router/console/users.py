@@ -49,7 +49,7 @@ _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def digest_of(token: str) -> str:
-    """Return what the file keeps of a token: the tokens are random, so no slow hash is needed."""
+    """Return the digest of a token, which the file keeps: the tokens are random, so no slow hash is needed."""
     return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 

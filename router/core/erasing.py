@@ -89,7 +89,7 @@ class ErasedPlace:
 
 @dataclass(slots=True)
 class ErasureReport:
-    """What was found where; `notes` say what else there is to know.
+    """The things found, by place; `notes` say what else there is to know.
 
     `is_done`: the last search found nothing more, and left nothing (`unfinished`) that must be erased later.
     """

@@ -41,7 +41,7 @@ _HEAD: Final = len(_VERSION) + _ID_BYTES + NONCE_BYTES
 
 
 class SealedKind(StrEnum):
-    """What a sealed value is: the associated data of the cipher."""
+    """The kind of a sealed value: the associated data of the cipher."""
 
     INBOUND = "inbound"  # bodies of inbound entries, and of the spool
     SHARED = "shared"  # bodies that several inbound entries share

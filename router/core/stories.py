@@ -152,7 +152,7 @@ def address_forms(query: str) -> list[str]:
 
 
 class LineMaker(Protocol):
-    """What writes the lines of a process: its name, and the names of addresses."""
+    """The writer of the lines of a process: its name, and the names of addresses."""
 
     process: str
     #: The name of a canonical form, of its first LONGEST_ADDRESS characters.
@@ -232,7 +232,7 @@ def write_note(
 
 
 def read_line(body: bytes) -> StoryLine | None:
-    """Return what a body says; None for what this release cannot read."""
+    """Return the line in a body; None for one that this release cannot read."""
     try:
         kind, *values = orjson.loads(body)
         if kind == _STAGE_LINE:

@@ -37,7 +37,7 @@ class Taker:
 
     @property
     def text(self) -> str:
-        """What the group would do."""
+        """The words for people about this group's part in the replay."""
         if self.earlier is not None:
             return f"{self.group} ignores it: it had finished it ({self.earlier})"
         return f"{self.group} handles it" if self.is_running else f"{self.group} gets it once a process of it runs"
@@ -45,7 +45,7 @@ class Taker:
 
 @dataclass(frozen=True, slots=True)
 class ReplayPreview:
-    """What a replay of a letter would do. `is_closed`: its conversation is over; None: nothing is known of it.
+    """The effect of a replay of a letter. `is_closed`: its conversation is over; None: nothing is known of it.
 
     `problem`: why whoever takes it would give it up again at once; empty if it can be read.
     """
@@ -102,7 +102,7 @@ class LetterPreviews:
         self._groups: dict[str, dict[str, bool]] = {}
 
     async def preview(self, view: LetterView) -> ReplayPreview:
-        """Return what a replay of a letter would do; raises RedisError."""
+        """Return the effect that a replay of a letter would have; raises RedisError."""
         letter = view.letter
         if not can_replay(self._keys, letter):
             return ReplayPreview(letter.name, can_replay=False, stream=letter.stream)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is wanted; an empty field wants everything. Times are in µs since 1970, `until` is exclusive.
+    """A filter; an empty field takes everything. Times are in µs since 1970, `until` is exclusive.
 
     `ids` are names as lists show them. `reason` is a part of the reason, whatever its case. `stream` is a key, or the
     part of it that follows the partition (`inbound`, `participants:ai-agent`); `event` an event id, an idempotency key,

@@ -135,7 +135,7 @@ class StorySearch:
         return _with(found, await self._unfinished.find_customer(forms))
 
     async def _own_lists(self, lines: Sequence[StoryLine], now: int, around: int | None) -> list[StoryLine]:
-        """Return what was written of events before their conversation was known: spooled, waiting, duplicates."""
+        """Return the lines of events from before their conversation was known: spooled, waiting, duplicates."""
         names = {name_of_event(line.event) for line in lines}
         events = {line.event for line in lines}
         found = await self._reader.find(now=now, lists=names, around=around)

@@ -1,4 +1,4 @@
-"""What to do about a stage of a story: in words, as a command, and as the page of the console that shows more.
+"""Advice about a stage of a story: in words, as a command, and as the page of the console that shows more.
 
 To add advice, add a row to _ROWS; the first row whose stage and pattern fit counts.
 """

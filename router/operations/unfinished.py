@@ -50,7 +50,7 @@ class Unfinished:
         return keys
 
     async def find_claimed(self, keys: Sequence[str]) -> list[StoryLine]:
-        """Return what is known of the events of these keys, by their claims."""
+        """Return the known facts of the events of these keys, by their claims."""
         lines = []
         for partition in range(self._keys.partitions):
             claims: Any = await self._redis.mget([self._keys.seen(partition, key) for key in keys])
@@ -59,7 +59,7 @@ class Unfinished:
         return lines
 
     async def find_event(self, event: str) -> list[StoryLine]:
-        """Return what is known of an event among those that the workers read next: no key follows from its id."""
+        """Return the known facts of an event among those that the workers read next: no key follows from its id."""
         lines = []
         for partition in range(self._keys.partitions):
             unread = await self._unread(self._keys.inbound(partition))
@@ -67,7 +67,7 @@ class Unfinished:
         return lines
 
     async def find_customer(self, forms: Iterable[str]) -> list[StoryLine]:
-        """Return what is known of the parked and the unread events of a customer, by the forms of the address."""
+        """Return the known facts of the parked and the unread events of a customer, by the forms of the address."""
         wanted, lines = set(forms), []
         for partition in range(self._keys.partitions) if wanted else ():
             stream = self._keys.inbound(partition)
@@ -138,7 +138,7 @@ class Unfinished:
         return lines
 
     async def _inbound(self, stream: str, entry_id: str, fields: dict[bytes, bytes]) -> StoryLine:
-        """Return what is known of an inbound entry: that it was received, and whether it waits."""
+        """Return the known facts of an inbound entry: that it was received, and whether it waits."""
         facts = read_facts(fields)
         received_at = fields.get(b"received_at", b"")
         at = int(received_at) if received_at.isdigit() else int(entry_id.partition("-")[0]) * 1000

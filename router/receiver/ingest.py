@@ -238,5 +238,5 @@ class SealedFields:
 
 
 def fields_maker(sealer: Sealer) -> Callable[..., InboundFields]:
-    """Return what makes inbound entries: SealedFields if there are keys, and `to_fields`, for nothing, otherwise."""
+    """Return the maker of inbound entries: SealedFields if there are keys, else `to_fields`, which costs nothing."""
     return SealedFields(sealer) if sealer.has_keys else to_fields

@@ -124,7 +124,7 @@ async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
 
 
 class _Place(NamedTuple):
-    """What all cases share."""
+    """The parts that all cases share."""
 
     redis: Redis
     redis_url: str

@@ -29,7 +29,8 @@ from tests.benchmarks.worker import announce
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from tests.benchmarks.processes import Child
+    from router.streams.client.connection import Redis
+    from tests.benchmarks.processes import Child, Processes
     from tests.benchmarks.whole import Pair
 
 LIGHT: Final = 200.0
@@ -92,23 +93,28 @@ class LatencyBench:
         return {name: seconds for name, seconds in used.items() if seconds is not None}
 
 
+async def start_clock(processes: Processes, redis: Redis, redis_url: str, api: str, customers: int) -> LatencyBench:
+    """Start a receiver, a worker, and the programs that send and read, and have all customers announced."""
+    children = {}
+    for name, command in {
+        "load": ("tests.benchmarks.load",),
+        "send": ("tests.benchmarks.open_loop", "send", "--redis", redis_url),
+        "read": ("tests.benchmarks.open_loop", "read", "--redis", redis_url),
+    }.items():
+        children[name] = await processes.start(name, "-m", *command, place=SHARED, has_pipes=True)
+    inbound = Stream.inbound(redis, Keys())
+    pair = await start_ours(processes, inbound, redis_url, api)
+    senders = webhooks.Senders(customers)
+    await announce(inbound, Keys(), [pair.worker], senders)
+    return LatencyBench(children["send"], children["read"], children["load"], pair, senders)
+
+
 @asynccontextmanager
 async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
     """Start everything, have all customers announced, and determine half load."""
     async with running_processes(SHARED) as (server, redis, processes):
-        children = {}
-        for name, command in {
-            "load": ("tests.benchmarks.load",),
-            "send": ("tests.benchmarks.open_loop", "send", "--redis", server.url),
-            "read": ("tests.benchmarks.open_loop", "read", "--redis", server.url),
-        }.items():
-            children[name] = await processes.start(name, "-m", *command, place=SHARED, has_pipes=True)
         api = await start_api(processes, "api", 0.0, place=SHARED)
-        inbound = Stream.inbound(redis, Keys())
-        pair = await start_ours(processes, inbound, server.url, api)
-        senders = webhooks.Senders(scale.customers)
-        await announce(inbound, Keys(), [pair.worker], senders)
-        clock = LatencyBench(children["send"], children["read"], children["load"], pair, senders)
+        clock = await start_clock(processes, redis, server.url, api, scale.customers)
         half = await clock.throughput(max(200, int(PACE * scale.seconds))) / 2
         contenders = [
             _contender("light", f"{LIGHT:g} events/s", clock, LIGHT),
@@ -118,7 +124,7 @@ async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
             keys = Keys(NAMESPACE)
             inbound = Stream.inbound(redis, keys)
             pair = await start_ours(processes, inbound, server.url, api, keys=keys, build=scale.beside)
-            await announce(inbound, keys, [pair.worker], senders)
+            await announce(inbound, keys, [pair.worker], clock.senders)
             contenders.append(_contender("before", "half load, the other build", replace(clock, pair=pair), half))
         yield contenders
 

@@ -17,16 +17,11 @@ import aiohttp
 
 from router.console.roles import Role
 from router.console.table import PAGES as TABLE
-from router.core.keys import Keys
 from router.streams.client.embedded import free_port
-from tests.benchmarks import webhooks
 from tests.benchmarks.customers import start_api
-from tests.benchmarks.filled_stream import Stream
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
-from tests.benchmarks.latency import LIGHT, LatencyBench
+from tests.benchmarks.latency import LIGHT, LatencyBench, start_clock
 from tests.benchmarks.processes import SHARED, Processes, cpu_seconds, running_processes, settings_of
-from tests.benchmarks.whole import start_ours
-from tests.benchmarks.worker import announce
 from tests.console.people import PEOPLE, Visitor, users_text
 
 if TYPE_CHECKING:
@@ -119,19 +114,8 @@ class PagesBench:
 async def _bench(scale: Scale) -> AsyncIterator[PagesBench]:
     """Start everything, and have all customers announced."""
     async with running_processes(SHARED) as (server, redis, processes):
-        children = {}
-        for name, command in {
-            "load": ("tests.benchmarks.load",),
-            "send": ("tests.benchmarks.open_loop", "send", "--redis", server.url),
-            "read": ("tests.benchmarks.open_loop", "read", "--redis", server.url),
-        }.items():
-            children[name] = await processes.start(name, "-m", *command, place=SHARED, has_pipes=True)
         api = await start_api(processes, "api", 0.0, place=SHARED)
-        inbound = Stream.inbound(redis, Keys())
-        pair = await start_ours(processes, inbound, server.url, api)
-        senders = webhooks.Senders(scale.customers)
-        await announce(inbound, Keys(), [pair.worker], senders)
-        clock = LatencyBench(children["send"], children["read"], children["load"], pair, senders)
+        clock = await start_clock(processes, redis, server.url, api, scale.customers)
         port = free_port()
         console = await _start_console(processes, server.url, port)
         yield PagesBench(clock, console, port, await _sign_in(port))

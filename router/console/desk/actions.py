@@ -1,4 +1,4 @@
-"""What people do at the desk: answer offers, reply, pass on, give back, finish, and say that they are away.
+"""Actions of people at the desk: answer offers, reply, pass on, give back, finish, and say that they are away.
 
 Each is a command, as any program sends it (docs/handoff.md). A page waits a moment for the answer: what was done leads
 on, what was refused is shown with its reason beside what was written, and what nobody has answered yet can be sent
@@ -75,7 +75,7 @@ async def _read(request: ConsoleRequest, model: type[_FormT]) -> _FormT:
 
 
 def describe_problems(error: ValidationError) -> str:
-    """Return what is wrong with each field, without its text, which may be a customer's."""
+    """Return the problem of each field, without its text, which may be a customer's."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
     words = [(".".join(map(str, one["loc"])) or "form", _PROBLEMS.get(one["type"], one["msg"])) for one in found]
     return " ".join(f"{field}: {problem}." for field, problem in words)

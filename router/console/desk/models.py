@@ -70,7 +70,7 @@ class DeskPersonAnswer(BaseModel):
 
 
 class DeskNotice(BaseModel):
-    """What is said at the top of a page."""
+    """The notice at the top of a page."""
 
     kind: Literal["done", "problem"]
     text: str
@@ -119,7 +119,7 @@ class UnreadableConversation(BaseModel):
 
 
 class DeskAnswer(BaseModel):
-    """What `/desk` shows."""
+    """The content of `/desk`."""
 
     agent: DeskPersonAnswer
     offers: list[DeskOffer]
@@ -172,7 +172,7 @@ class PersonAnswer(BaseModel):
 
 
 class OpenConversationAnswer(DeskConversation):
-    """What `/desk/conversations/{conversation}` shows; `left_out` lines are older than those, 0 if it `is_whole`."""
+    """The content of `/desk/conversations/{conversation}`; `left_out` lines are older, 0 if it `is_whole`."""
 
     is_classic: bool
     is_closed: bool
@@ -206,14 +206,14 @@ class SentAnswer(BaseModel):
 
 
 class SentView(BaseModel):
-    """What programs get after something was done; if it was not, with an `error`, and what the page shows."""
+    """The answer to programs after something was done; if it was not, with an `error`, and what the page shows."""
 
     answer: SentAnswer | None = None
     error: str | None = None
 
 
 class PresenceView(BaseModel):
-    """What programs get after the switch was set."""
+    """The answer to programs after the switch was set."""
 
     state: Literal["available", "away"]
 

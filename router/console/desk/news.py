@@ -105,7 +105,7 @@ class RecentMessages:
 
 
 class Bell:
-    """What has changed for one connected page of a person; `conversation` is the one that it shows."""
+    """The changes for one connected page of a person; `conversation` is the one that it shows."""
 
     def __init__(self, identity: str, conversation: Conversation | None) -> None:
         self.identity = identity

@@ -238,7 +238,7 @@ class _Updates:
 
 
 async def _wait(bell: Bell, seconds: float) -> set[str]:
-    """Return what has changed, nothing if nothing has within so many seconds."""
+    """Return the names of what has changed, none if nothing has within so many seconds."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             return await bell.wait()

@@ -40,7 +40,7 @@ _CLASSIC_PAGE: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class ApiReading:
-    """What the API told: members and lines with addresses as they are, or why it could not be asked."""
+    """The answer of the API: members and lines with addresses as they are, or why it could not be asked."""
 
     members: tuple[TranscriptMember, ...] = ()
     lines: tuple[TranscriptLine, ...] = ()
@@ -64,7 +64,7 @@ class Transcripts:
         self._tasks: dict[tuple[Conversation, int], asyncio.Task[ApiReading]] = {}
 
     async def read(self, conversation: Conversation, changes: int) -> ApiReading:
-        """Return what the API has; `changes` is the number of changes that are known of the conversation."""
+        """Return the transcript that the API has; `changes` is the number of known changes of the conversation."""
         kept = self._kept.get(conversation)
         if kept is not None and kept.changes == changes and self._clock() - kept.at < FRESH:
             return kept.reading
@@ -121,7 +121,7 @@ class Transcripts:
 
 
 def _describe(error: ApiError) -> str:
-    """Return what people read about an API that has not answered; nothing of its text, which may name a customer."""
+    """Return the words about an API that has not answered; nothing of its text, which may name a customer."""
     if error.status:
         return f"The API has answered with status {error.status}. What is shown is what the router knows."
     return "The API does not answer. What is shown is what the router knows."

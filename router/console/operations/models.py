@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class OperationsAnswer(BaseModel):
-    """What all answers have in common."""
+    """The common part of all answers."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -107,7 +107,7 @@ class TrustForm(BaseModel):
 
 
 class OutcomeAnswer(OperationsAnswer):
-    """What an action did."""
+    """The effect of an action."""
 
     id: str
     text: str
@@ -124,7 +124,7 @@ class StageAnswer(OperationsAnswer):
 
 
 class StoryAnswer(OperationsAnswer):
-    """What became of an event, conversation, call, participant or customer."""
+    """The story of an event, conversation, call, participant or customer."""
 
     found: bool
     subject: str

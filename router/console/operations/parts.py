@@ -1,4 +1,4 @@
-"""What the operations pages share: the query parameters of lists, their pages, and times as people type them."""
+"""The shared parts of the operations pages: query parameters of lists, their pages, and times as people type them."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def _missing(request: ConsoleRequest) -> str:
 
 
 def _replays(request: ConsoleRequest) -> QuarantineReplay:
-    """Return what checks webhooks with the console's settings; raises ConsoleError if they are incomplete."""
+    """Return the checker of webhooks with the console's settings; raises ConsoleError if they are incomplete."""
     if missing := _missing(request):
         raise ConsoleError(409, f"{missing[:1].upper()}{missing[1:]}.")
     return QuarantineReplay(request.ports.settings, request.ports.redis, clock=request.ports.clock)

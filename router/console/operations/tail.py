@@ -31,7 +31,7 @@ _FIELDS: Final = ("kind", "stream", "q")
 
 @dataclass(frozen=True, slots=True)
 class TailFilter:
-    """What is shown: entries of a stream or type, and those that name `q`: an id, or an address.
+    """A filter of the tail: entries of a stream or type, and those that name `q`: an id, or an address.
 
     A part of an address finds it only for those who see it: what is masked must not be found out by trying.
     """
@@ -130,7 +130,7 @@ def _row(
 
 
 def _text_of(fields: Mapping[bytes, bytes]) -> str:
-    """Return what somebody said: of a communication, or of a command to say something."""
+    """Return the words that somebody said: of a communication, or of a command to say something."""
     try:
         document: Any = orjson.loads(fields.get(b"event", fields.get(b"command", b"")))
         data = document["data"]

@@ -156,7 +156,7 @@ def with_those_who_left(members: Iterable[TranscriptMember], markers: Mapping[st
 
 
 def lines_of(communications: Iterable[Communication], members: Iterable[TranscriptMember]) -> list[TranscriptLine]:
-    """Return what was said, as the API has it."""
+    """Return the messages as the API has them."""
     by_id = {one.id: one for one in members}
     lines = []
     for one in communications:
@@ -196,7 +196,7 @@ def text_of(content: Mapping[str, Any] | None) -> str:
 
 @value
 class PublishedMessage:
-    """What a customer said, by an entry of the router: when it was said (µs), by whom, and under which names."""
+    """A message of a customer, by an entry of the router: when it was said (µs), by whom, and under which names."""
 
     id: str
     at: int
@@ -217,7 +217,7 @@ def message_of(document: Mapping[str, Any]) -> PublishedMessage:
 
 
 def published_lines(messages: Iterable[PublishedMessage], members: Iterable[TranscriptMember]) -> list[TranscriptLine]:
-    """Return what customers said, as the router has published it."""
+    """Return the messages of customers as the router has published them."""
     by_id = {one.id: one for one in members}
     return [
         _said(
@@ -282,7 +282,7 @@ def events_of(journal: Iterable[JournalLine], name_of: Callable[[str], str]) -> 
 
 
 def notes_of(request: HandoffRequest | None, name_of: Callable[[str], str]) -> list[TranscriptLine]:
-    """Return what the person who takes over is told: the summary, and the note of who passed it on."""
+    """Return the notes for the person who takes over: the summary, and the note of who passed it on."""
     if request is None:
         return []
     asker = name_of(request.asked_by) if request.asked_by else "the AI agent"

@@ -62,14 +62,14 @@ async def read_deployment(redis: Redis) -> DeploymentFacts:
 
 
 def age_problem(info: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with the version that INFO tells, None if nothing is."""
+    """Return the problem with the version that INFO tells, None if nothing is."""
     version = str(info.get("redis_version", "0.0"))
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
     return None if numbers >= OLDEST_REDIS else f"{version} is too old, 7.0 or newer is needed"
 
 
 async def find_age_problem(redis: Redis) -> str | None:
-    """Return what is wrong with the version of a server, None if nothing is, or INFO is refused to this user.
+    """Return the problem with the version of a server, None if nothing is, or INFO is refused to this user.
 
     Raises RedisError or OSError if one does not answer.
     """

@@ -1,4 +1,4 @@
-"""What rests of one customer in Redis: searching for it, and removing it. All of it is safe to repeat.
+"""The data of one customer in Redis: searching for it, and removing it. All of it is safe to repeat.
 
 core.erasing recognizes the customer. Keys are searched by one SCAN over the namespace, streams page by page; nothing is
 held in memory but the ids of what was found.

@@ -1,4 +1,4 @@
-"""What people say on the page about themselves: that they are away, and up to when they have read a conversation.
+"""Marks that people set on the page about themselves: that they are away, and up to when they have read a conversation.
 
 Presence itself is told by commands, and lapses; a person who is away stays so over every lapse, until they say
 otherwise. In partition 0. Both expire, and the marks are bounded.

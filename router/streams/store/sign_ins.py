@@ -30,7 +30,7 @@ REMEMBERED: Final = 3_600_000
 
 @value
 class StoredSession:
-    """What Redis knows of a session: the key that signed its cookie, and its content, None if it has ended."""
+    """A session as Redis has it: the key that signed its cookie, and its content, None if it has ended."""
 
     secret: bytes
     content: bytes | None

@@ -49,7 +49,7 @@ class StreamRow:
         return self.fields.get(name.encode(), b"").decode("utf-8", "backslashreplace")
 
     def entry(self) -> Entry | None:
-        """Return what a row of a participants stream says, None if that is no entry."""
+        """Return the entry in a row of a participants stream, None if that is no entry."""
         try:
             return read_entry(self.fields.get(b"event", b""))
         except (ValidationError, SealedError, TamperedError):  # "sealed" may be written with escapes, and not be opened
@@ -106,7 +106,7 @@ def _parts(position: dict[str, str]) -> list[dict[str, str]]:
 
 
 async def _read(redis: Redis, position: dict[str, str]) -> list[StreamRow]:
-    """Return what comes next in the streams of one partition; waits a while for the first row."""
+    """Return the next rows in the streams of one partition; waits a while for the first row."""
     try:
         return await _xread(redis, position, _BLOCK)
     except ResponseError as error:
