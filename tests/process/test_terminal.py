@@ -149,9 +149,10 @@ def test_a_reader_that_is_gone_is_no_traceback(tmp_path, arguments):
 
 
 def run(output, *arguments):
-    """Run a command with its standard output there."""
+    """Run a command with its standard output there; it has a REDIS_URL, so that it looks for no `dev` of the user's."""
     command = [sys.executable, "-m", "router", *arguments]
-    return subprocess.run(command, stdout=output, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    environment = dict(os.environ) | {"REDIS_URL": "redis://127.0.0.1:1"}
+    return subprocess.run(command, stdout=output, stderr=subprocess.PIPE, cwd=ROOT, env=environment, check=False)
 
 
 @pytest.mark.processes
