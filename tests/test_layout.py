@@ -295,7 +295,6 @@ UNUSED = {
     "router.inbound.table:to_markdown": "the documentation's table of events",
     "router.receiver.answers:SharedResponse.write_eof": "called by aiohttp",
     "router.receiver.connections:Connection.handle_error": "called by aiohttp",
-    "router.streams.client.fast_connections:_Packing.pack_commands": "called by redis-py",
 }
 
 

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from router.streams.client.cluster import Address, ClusterClient
-from router.streams.client.fast_connections import with_fast_connections
+from router.streams.client.fast_connections import Client, with_fast_connections
 from router.streams.client.scripts import Script, load_script, run_all
 from router.streams.client.url import RedisUrl, ServerKind, parse_redis_url
 
@@ -50,7 +50,7 @@ def connect(url: str, *, timeout: float = SOCKET_TIMEOUT, node_timeout: float | 
         return _connect_to_cluster(place, options)
     if urlsplit(url).scheme == "unix":
         del options["socket_keepalive"]  # a TCP option
-    return Redis.from_pool(with_fast_connections(BlockingConnectionPool.from_url(url, **options)))
+    return Client.from_pool(with_fast_connections(BlockingConnectionPool.from_url(url, **options)))
 
 
 def socket_options(timeout: float) -> dict[str, Any]:
@@ -108,7 +108,7 @@ async def close_sentinels(client: Redis) -> None:
         await pool.sentinel_manager.aclose()
 
 
-class _SentinelClient(Redis):
+class _SentinelClient(Client):
     """Closes its connections to the Sentinels together with its own."""
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - redis-py's signature
@@ -126,6 +126,6 @@ def _connect_to_cluster(place: RedisUrl, options: dict[str, Any]) -> Redis:
             "username": place.username,
             "password": place.password,
         }
-        return Redis.from_pool(with_fast_connections(BlockingConnectionPool(**options, **login, **tls)))
+        return Client.from_pool(with_fast_connections(BlockingConnectionPool(**options, **login, **tls)))
 
     return ClusterClient(place.nodes, make)

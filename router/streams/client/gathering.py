@@ -12,13 +12,13 @@ import asyncio
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
-
 from router.streams.client.cluster import ClusterClient
+from router.streams.client.fast_connections import Client, Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from redis.asyncio import Redis
 
     Command = tuple[tuple[Any, ...], Mapping[str, Any]]
     #: Each caller's commands and its future.
@@ -38,7 +38,7 @@ def make_gathering_client(redis: Redis) -> Redis:
     return redis if isinstance(redis, ClusterClient) else _GatheringClient(redis)
 
 
-class _GatheringClient(Redis):
+class _GatheringClient(Client):
     def __init__(self, redis: Redis) -> None:
         super().__init__(connection_pool=redis.connection_pool)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -81,7 +81,7 @@ class _GatheringClient(Redis):
             self._under_way -= 1  # no await since the check above: a later caller starts another flush
 
     async def _send(self, batch: Batch) -> None:
-        pipeline = Redis.pipeline(self, transaction=False)
+        pipeline = Client.pipeline(self, transaction=False)
         for commands, _ in batch:
             pipeline.command_stack += commands
         results: list[Any] | None = None

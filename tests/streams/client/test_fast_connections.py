@@ -126,3 +126,55 @@ async def test_an_incomplete_reply_is_waited_for_until_the_timeout(own_server, c
     with pytest.raises(TimeoutError):
         await connection.read_response()
     await redis.connection_pool.release(connection)
+
+
+@pytest.mark.real
+async def test_replies_of_a_pipeline_are_converted_as_redis_py_does(redis, redis_url):
+    """Of commands whose reply redis-py converts, is asked not to decode, or may leave empty."""
+    plain, answers = Redis.from_url(redis_url), []
+    for client in (plain, redis):
+        pipeline = client.pipeline(transaction=False)
+        pipeline.hset("{0}:hash", mapping={"a": "1"})
+        pipeline.hgetall("{0}:hash")
+        pipeline.dump("{0}:hash")
+        pipeline.mget(["{0}:none", "{0}:hash"])
+        pipeline.expire("{0}:hash", 60)
+        pipeline.zadd("{0}:set", {"a": 1})
+        pipeline.zrange("{0}:set", 0, -1, withscores=True)
+        pipeline.delete("{0}:hash", "{0}:set")
+        answers.append(await pipeline.execute())
+        pipeline.script_exists("0" * 40)
+        pipeline.set("{0}:text", "x", ex=60)
+        pipeline.llen("{0}:text")
+        with pytest.raises(ResponseError, match="Command # 3 .* of pipeline caused error"):
+            await pipeline.execute()
+        answers.append([await client.getdel("{0}:text")])
+    await plain.aclose()
+    assert answers[:2] == answers[2:]
+    assert answers[0][1] == {b"a": b"1"}
+
+
+@pytest.mark.real
+async def test_an_error_reply_that_ends_the_connection_ends_the_pipeline(redis):
+    """Whether it is the first reply or has arrived with others: it is raised, and the connection is closed."""
+    pool = redis.connection_pool
+    for replies in (b"-LOADING it loads\r\n$1\r\na\r\n", b"$1\r\na\r\n-LOADING it loads\r\n$1\r\nb\r\n"):
+        connection = await pool.get_connection()
+        connection._parser._reader.feed(replies)
+        with pytest.raises(BusyLoadingError):
+            await connection.read_replies(2)
+        assert not connection.is_connected
+        await pool.release(connection)
+    assert await redis.ping()
+
+
+@pytest.mark.real
+async def test_no_more_replies_are_read_than_commands_were_sent(redis):
+    """What has arrived beyond them stays where it is, and an error is in the place of its reply."""
+    connection = await redis.connection_pool.get_connection()
+    connection._parser._reader.feed(b"$1\r\na\r\n-ERR odd\r\n$1\r\nb\r\n")
+    first, odd = await connection.read_replies(2)
+    assert (first, type(odd), str(odd)) == (b"a", ResponseError, "odd")
+    assert await connection.read_replies(0) == []
+    assert await connection.read_replies(1) == [b"b"]
+    await redis.connection_pool.release(connection)
