@@ -18,6 +18,7 @@ import orjson
 
 from tests.benchmarks.beside import make_build
 from tests.benchmarks.customers import CUSTOMERS
+from tests.benchmarks.express import make_express
 from tests.benchmarks.frame import BenchmarkError, Measurement, Scale, measure
 from tests.benchmarks.handoffs import HANDOFFS
 from tests.benchmarks.latency import LATENCY
@@ -52,6 +53,8 @@ MEASUREMENTS: Final[tuple[Measurement, ...]] = (
     VIEWS,
     START,
 )
+#: Measurements in which Express with BullMQ takes part.
+WITH_EXPRESS: Final = frozenset({WHOLE.name})
 QUICK: Final = Scale(rounds=2, seconds=0.5)
 
 
@@ -104,6 +107,8 @@ async def run(arguments: argparse.Namespace) -> None:
     scale = scale_of(arguments)
     if arguments.beside:
         scale = replace(scale, beside=make_build(arguments.beside, say))
+    if not arguments.only or set(arguments.only) & WITH_EXPRESS:
+        scale = replace(scale, express=make_express(say))
     pin(os.getpid(), GENERATOR)
     results: dict[str, Any] = {"machine": machine(), "rounds": scale.rounds, "seconds": scale.seconds}
     results |= {"cores": shared_cores(), "measurements": {}}

@@ -26,11 +26,11 @@ NAMESPACE: Final = "before"
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A commit: the folder of its files, the configuration that it ships, and the Python that has its packages."""
+    """Files with an interpreter that has their packages; `config` is the configuration that a commit ships."""
 
     folder: Path
-    config: Path
-    python: str
+    config: Path | None
+    interpreter: str
 
 
 def make_build(commit: str, say: Callable[[str], None]) -> Build:
@@ -49,7 +49,7 @@ def make_build(commit: str, say: Callable[[str], None]) -> Build:
     archive.unlink()
     _run(sys.executable, "-m", "venv", str(folder / ".venv"), problem="python -m venv")
     pip = ("-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--require-hashes")
-    _run(build.python, *pip, "-r", str(folder / "requirements.lock"), problem=f"the packages of {name}")
+    _run(build.interpreter, *pip, "-r", str(folder / "requirements.lock"), problem=f"the packages of {name}")
     done.touch()
     return build
 

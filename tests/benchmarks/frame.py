@@ -30,13 +30,20 @@ class BenchmarkError(Exception):
 class Scale:
     """The length of a run: `rounds` of turns of about `seconds` each, with so many `customers`.
 
-    `beside` is another build, which takes part wherever its processes can do the same.
+    `beside` is another build, which takes part wherever its processes can do the same; `express` has Node.js and the
+    packages of the program for it. `is_large` makes the measurements that are about a million of something reach it.
     """
 
     rounds: int = 5
     seconds: float = 3.0
     customers: int = 500
     beside: Build | None = None
+    express: Build | None = None
+    is_large: bool = False
+
+    def of_million(self, at_least: int) -> int:
+        """Return how many there are in a measurement of a million: in a usual run a tenth, in short turns fewer."""
+        return 1_000_000 if self.is_large else max(at_least, min(100_000, round(100_000 * self.seconds / 3)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +97,18 @@ class Opener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One measurement: how its contenders are started, and what is printed of their turns."""
+    """One measurement: how its contenders are started, and what is printed of their turns.
+
+    `most_rounds` bounds the rounds of one whose turns are long, or alike; only `has_warm_up` has turns to warm up.
+    """
 
     name: str
     title: str
     columns: tuple[Column, ...]
     figures: tuple[Figure, ...]
     opened: Opener
+    most_rounds: int | None = None
+    has_warm_up: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,15 +189,16 @@ async def measure(measurement: Measurement, scale: Scale, say: Callable[[str], N
         _end_if_cancelled()
         contenders = list(opened)
         report = Report(measurement, {one.name: one.label for one in contenders}, {one.name: [] for one in contenders})
-        for contender in contenders:
+        for contender in contenders if measurement.has_warm_up else ():
             say(f"{measurement.name}: warming up {contender.name}")
             await _take_turn(contender, min(scale.seconds, 1.0))
-        for number in range(scale.rounds):
+        rounds = min(scale.rounds, measurement.most_rounds or scale.rounds)
+        for number in range(rounds):
             first = number % len(contenders)
             for contender in contenders[first:] + contenders[:first]:
                 sample = await _take_turn(contender, scale.seconds)
                 report.samples[contender.name].append(sample)
-                say(f"{measurement.name}: round {number + 1}/{scale.rounds} {contender.name} {_shown(sample)}")
+                say(f"{measurement.name}: round {number + 1}/{rounds} {contender.name} {_shown(sample)}")
         say(f"{measurement.name}: ending")
     return report
 

@@ -21,17 +21,17 @@ from tests.benchmarks.beside import NAMESPACE
 from tests.benchmarks.customers import start_api
 from tests.benchmarks.filled_stream import Stream
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
+from tests.benchmarks.pairs import start_ours, until_done
 from tests.benchmarks.processes import PATIENCE, SHARED, cpu_seconds, running_processes
 from tests.benchmarks.receiver import CONNECTIONS
-from tests.benchmarks.whole import start_ours, until_done
 from tests.benchmarks.worker import announce
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from router.streams.client.connection import Redis
+    from tests.benchmarks.pairs import Pair
     from tests.benchmarks.processes import Child, Processes
-    from tests.benchmarks.whole import Pair
 
 LIGHT: Final = 200.0
 #: Webhooks for each second of a turn that are sent at full speed to determine half load.
@@ -52,8 +52,7 @@ class LatencyBench:
 
     async def throughput(self, count: int) -> float:
         """Return events/s from the first request to the last acknowledgement, with so many webhooks at once."""
-        stream = self.pair.inbound
-        row: Any = await stream.redis.xinfo_stream(stream.name)
+        added = await self.pair.between.added()
         order: dict[str, Any] = {
             "port": self.pair.port,
             "connections": CONNECTIONS,
@@ -64,11 +63,11 @@ class LatencyBench:
         answer: dict[str, float] = orjson.loads(await self.load.ask(orjson.dumps(order)))
         if answer["refused"] or answer["requests"] != count:
             raise BenchmarkError(f"{answer['requests']} of {count} answered, {answer['refused']} refused")
-        return count / (await until_done(self.pair, row["entries-added"] + count) - answer["begun"])
+        return count / (await until_done(self.pair, added + count) - answer["begun"])
 
     async def take_turn(self, rate: float, seconds: float) -> Sample:
         """Run a schedule; raises BenchmarkError unless every message is published, once."""
-        redis, participants = self.pair.inbound.redis, self.pair.participants
+        redis, participants = self.pair.redis, self.pair.participants
         count = max(20, int(rate * seconds))
         info: Any = await redis.xinfo_stream(participants)
         order = {"run": secrets.randbits(60), "requests": count, "rate": rate, "senders": asdict(self.senders)}

@@ -153,13 +153,14 @@ class Processes:
         has_pipes: bool = False,
         build: Build | None = None,
     ) -> Child:
-        """Start this Python, or that of another build, with `arguments`; without a `place` it runs on any free core."""
+        """Start this Python, or the interpreter of a build, with `arguments`; without a `place` it runs on any core."""
         output, values = self.directory / f"{name}.log", environment or {}
         if build is None:
             handle = await spawn(output, *arguments, environment=values, has_pipes=has_pipes)
         else:
-            values = {**values, "ROUTER_CONFIG_DIR": str(build.config)}
-            handle = await spawn(output, *arguments, environment=values, python=build.python, folder=build.folder)
+            if build.config is not None:
+                values = {**values, "ROUTER_CONFIG_DIR": str(build.config)}
+            handle = await spawn(output, *arguments, environment=values, python=build.interpreter, folder=build.folder)
         child = Child(name, handle)
         self._children.append(child)
         pin(child.pid, place)

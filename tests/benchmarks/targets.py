@@ -1,6 +1,7 @@
 """The table of targets at the end of a run: the bound, the measured value, and whether the target is met.
 
-A row names a figure of a measurement, which has the bound. A figure that was left out of the run is "not measured".
+A row names a figure of a measurement, which has the bound. A figure that was left out of the run is "not measured", or
+needs a contender that did not take part.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from tests.benchmarks.frame import Figure, Measurement, Report, Spread
 
 NOT_MEASURED: Final = "not measured"
+#: What contenders need that do not always take part.
+NEEDS: Final = {"before": "only with `--beside COMMIT`", "express": "needs node, npm and their registry"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +35,22 @@ TARGETS: Final = (
     Target("receiver, signed and durable / bare aiohttp handler", "receiver", "ours_over_bare"),
     Target("the same / the straightforward way", "receiver", "ours_over_straightforward"),
     Target("receiver's p99 / bare handler's p99", "receiver", "p99_over_bare"),
+    Target("receiver, CPU per webhook / the other build", "receiver", "cpu_over_before"),
     Target("two receiver processes / one", "receivers", "two_over_one"),
     Target("worker, all cached / bare FastStream subscriber", "worker", "ours_over_single"),
+    Target("worker, known customer, CPU per event / the other build", "worker", "cpu_over_before"),
+    Target("worker, new customer, CPU per event / the other build", "customers", "cpu_over_before"),
     Target("worker, new customers, API at 100 ms / at once", "customers", "late_over_instant"),
     Target("API calls per event, same customer", "worker", "api_calls"),
     Target("API calls per new customer, created", "customers", "calls_created"),
     Target("API calls per new customer, found after 409", "customers", "calls_found"),
+    Target("the whole way, events/s / Express with BullMQ", "whole", "ours_over_express"),
     Target("the whole way, events/s / hand-written pair", "whole", "ours_over_pair"),
+    Target("the whole way, CPU / hand-written pair", "whole", "cpu_over_pair"),
     Target("CPU s per 10,000 events, receiver + worker", "whole", "cpu"),
     Target("end to end at 200 events/s, p50 ms", "latency", "p50"),
     Target("end to end at 200 events/s, p99 ms", "latency", "p99"),
+    Target("end to end at half load, p99 / the other build", "latency", "p99_over_before"),
     Target("handoff, request to offer, p99 ms at 100/s", "handoffs", "offer_p99"),
     Target("handoff, acceptance to holder, p99 ms at 100/s", "handoffs", "holder_p99"),
     Target("placing, 1,000 agents and 50,000 waiting / 10 and 100", "placing", "large_over_small"),
@@ -73,7 +82,8 @@ def _row(target: Target, figure: Figure, reports: Mapping[str, Report]) -> dict[
     row: dict[str, Any] = {"what": target.what, "target": figure.target}
     row |= {"measured": spread.as_json() if spread else None, "met": None, "note": ""}
     if report is None or spread is None:
-        row["note"] = NOT_MEASURED
+        absent = {figure.of, figure.over} - report.samples.keys() if report else set()
+        row["note"] = next((NEEDS[name] for name in absent & NEEDS.keys()), NOT_MEASURED)
     elif target.soak:
         row["note"] = f"after {_events(report):,} events; `make soak` measures a million, and whether it is flat"
     else:
