@@ -146,7 +146,7 @@ async def test_replies_of_a_pipeline_are_converted_as_redis_py_does(redis, redis
         pipeline.script_exists("0" * 40)
         pipeline.set("{0}:text", "x", ex=60)
         pipeline.llen("{0}:text")
-        with pytest.raises(ResponseError, match="Command # 3 .* of pipeline caused error"):
+        with pytest.raises(ResponseError, match=r"Command # 3 .* of pipeline caused error"):
             await pipeline.execute()
         answers.append([await client.getdel("{0}:text")])
     await plain.aclose()
