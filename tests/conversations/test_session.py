@@ -1,14 +1,20 @@
 """One exchange: the request that is sent, when it counts as sent, and what an exception may hold."""
 
 import asyncio
+import gzip
 import socket
 import traceback
 
 import pytest
+from aiohttp import ClientSession, encode_basic_auth
 from aiohttp.test_utils import unused_port
+from yarl import URL
 
 from router.conversations import session as module
+from router.conversations.session import Request, Session
 from router.core.errors import ConflictError, RateLimitError, ServerError, TransportError
+from tests.support.accounts import KEY, SECRET
+from tests.support.waiting import deadline, until
 
 PATH = "/v2/Conversations"
 
@@ -225,3 +231,125 @@ async def test_no_query_in_failures(api, connect):
         await connect(api.base_url, retries=0).request("GET", PATH, query={"Address": number})
     assert number in api.seen[0].target
     assert number not in "".join(traceback.format_exception(caught.value))
+
+
+REQUESTS = [
+    ("GET", "/v2/Conversations/a%2Fb%20c?status=ACTIVE&status=INACTIVE", None, {}),
+    ("POST", "/v2/Conversations", b'{"name":"\xc3\xa9"}', {"Content-Type": "application/json"}),
+    ("PUT", "/v2/Conversations/x", b"{}", {"Content-Type": "application/json"}),
+    ("DELETE", "/v1/Services/IS/Conversations/CH", None, {"X-Twilio-Webhook-Enabled": "true"}),
+    ("POST", "/v1/Conversations", b"a=%2B1", {"Content-Type": "application/x-www-form-urlencoded"}),
+]
+
+
+@pytest.mark.parametrize("sent", REQUESTS, ids=[f"{request[0]} {request[1][:20]}" for request in REQUESTS])
+async def test_a_request_is_sent_as_aiohttp_sends_it(raw_server, sent):
+    """The same request line, the same headers, the same body."""
+    arrived = asyncio.Queue()
+
+    async def keep(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        line, *headers = head.decode().split("\r\n")[:-2]
+        length = next((int(one.split()[1]) for one in headers if one.startswith("Content-Length")), 0)
+        await arrived.put((line, sorted(headers), await reader.readexactly(length)))
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    method, path, content, headers = sent
+    url = f"{await raw_server(keep)}{path}"
+    ours = Session(KEY, SECRET, connections=1)
+    response = await ours.exchange(Request(method, "route", url, content, False, headers), 10.0)
+    await ours.close()
+    assert (response.status, response.body) == (204, b"")
+    common = {"Authorization": encode_basic_auth(KEY, SECRET), "Accept": "application/json"}
+    async with ClientSession(headers={**common, "User-Agent": "participant-router"}) as theirs:
+        await theirs.request(method, URL(url, encoded=True), data=content, headers=headers)
+    assert await arrived.get() == await arrived.get()
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        ],
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b"1\r\n}\r\n0\r\n\r\n"],
+        [b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 22\r\n\r\n", gzip.compress(b"{}", mtime=0)],
+        [b"HTTP/1.0 200 OK\r\n\r\n{", b"}"],
+        [b"HTTP/1.1 200 OK\r\nContent-Le", b"ngth: 2\r\nConnection: close\r\n\r\n{", b"}"],
+    ],
+    ids=["interim", "chunked", "compressed", "until the end", "in pieces"],
+)
+async def test_every_form_of_a_response_is_read(connect, raw_server, parts):
+    """Interim responses, chunks, compression, a body until the connection ends, and parts that arrive one by one."""
+
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0)
+        writer.close()
+
+    assert (await connect(await raw_server(answer)).request("GET", PATH)).data == {}
+
+
+async def test_a_switch_to_another_protocol_is_no_response(connect, raw_server):
+    """Nothing was asked for but HTTP: a 101 is an error of the API, and its connection is not kept."""
+    seen = []
+
+    async def answer(reader, writer):
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+        await writer.drain()
+        assert await reader.read() == b""
+        writer.close()
+
+    transport = connect(await raw_server(answer), retries=0)
+    for _ in range(2):
+        with pytest.raises(ServerError) as caught:
+            await transport.request("GET", PATH)
+        assert caught.value.status == 101
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", b"HTTP/1.0 200 OK\r\n\r\n{"])
+async def test_a_response_that_does_not_end(connect, raw_server, head):
+    """The limit is for all of the response, and the connection is closed: its rest is nobody's response."""
+    ended = asyncio.Event()
+
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head)
+        await reader.read()
+        ended.set()
+        writer.close()
+
+    transport = connect(await raw_server(answer), retries=0, timeout=0.05)
+    with pytest.raises(TransportError, match="TimeoutError") as caught:
+        await transport.request("POST", PATH, body={})
+    assert caught.value.is_sent
+    async with deadline(10):
+        await ended.wait()
+
+
+async def test_a_canceled_call_closes_its_connection(api, transport):
+    """Its response may come later, and must not be taken for that of the next request."""
+    api.hang().reply(200, {"id": "second"})
+    task = asyncio.create_task(transport.request("GET", PATH))
+    await until(lambda: api.seen)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await transport.request("GET", PATH)).data == {"id": "second"}
+    assert len(api.connections) == 2
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\nb", "a\0b"])
+async def test_a_header_of_several_lines_is_refused(api, transport, value):
+    """Nothing is sent: what a header says must not become another one."""
+    with pytest.raises(ValueError, match="one line"):
+        await transport.request("GET", PATH, headers={"X-One": value})
+    assert not api.seen
