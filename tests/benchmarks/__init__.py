@@ -8,9 +8,11 @@
     worker      one worker whose customers are all known
     customers   one worker whose customers are all new, with an API that answers at once and one that takes 100 ms
     whole       receiver and worker beside a pair written by hand, from the first request to the last acknowledgement
+    memory      the bytes of Redis after the whole path, by kind of key (`redis_memory`)
     latency     from a webhook's scheduled moment to its entry, at a light load and at half load
     start       from the start of a process until it can work
 
+`pairs` starts the receivers and workers of the whole path: ours, the hand-written ones, and those of `express`.
 `baselines` are the programs that ours are compared with: `handwritten_worker` is a worker written by hand, `lean_api`
 an API that costs little. `filled_stream` fills a stream in advance. `load` generates requests as fast as answers come,
 `open_loop` at fixed moments; both send `webhooks`. `simulation` extrapolates the costs to many machines and partitions.

@@ -26,6 +26,7 @@ from tests.benchmarks.pages import PAGES, VIEWS
 from tests.benchmarks.placing import PLACING
 from tests.benchmarks.processes import GENERATOR, pin, shared_cores
 from tests.benchmarks.receiver import RECEIVER
+from tests.benchmarks.redis_memory import REDIS_MEMORY
 from tests.benchmarks.report import machine, render
 from tests.benchmarks.scaling import RECEIVERS, WORKERS
 from tests.benchmarks.start import START
@@ -46,6 +47,7 @@ MEASUREMENTS: Final[tuple[Measurement, ...]] = (
     WORKERS,
     CUSTOMERS,
     WHOLE,
+    REDIS_MEMORY,
     LATENCY,
     HANDOFFS,
     PLACING,
@@ -54,7 +56,7 @@ MEASUREMENTS: Final[tuple[Measurement, ...]] = (
     START,
 )
 #: Measurements in which Express with BullMQ takes part.
-WITH_EXPRESS: Final = frozenset({WHOLE.name})
+WITH_EXPRESS: Final = frozenset({WHOLE.name, REDIS_MEMORY.name})
 QUICK: Final = Scale(rounds=2, seconds=0.5)
 
 
@@ -72,6 +74,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", choices=names, action="append", metavar="NAME", help="measure only this; may repeat")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write all samples and figures there")
     parser.add_argument("--beside", metavar="COMMIT", help="measure this commit of the project in the same turns")
+    parser.add_argument("--large", action="store_true", help="a million of something, where usually it is a tenth")
     parser.add_argument("--quick", action="store_true", help="two minutes in all; the figures are rough")
     return parser
 
@@ -93,7 +96,7 @@ def _seconds(text: str) -> float:
 def scale_of(arguments: argparse.Namespace) -> Scale:
     """Return the scale that the command line asks for."""
     given = {name: getattr(arguments, name) for name in ("rounds", "seconds") if getattr(arguments, name) is not None}
-    return replace(QUICK if arguments.quick else Scale(), **given)
+    return replace(QUICK if arguments.quick else Scale(), **given, is_large=arguments.large)
 
 
 async def run(arguments: argparse.Namespace) -> None:

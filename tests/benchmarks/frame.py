@@ -41,9 +41,9 @@ class Scale:
     express: Build | None = None
     is_large: bool = False
 
-    def of_million(self, at_least: int) -> int:
-        """Return how many there are in a measurement of a million: in a usual run a tenth, in short turns fewer."""
-        return 1_000_000 if self.is_large else max(at_least, min(100_000, round(100_000 * self.seconds / 3)))
+    def of_million(self) -> int:
+        """Return the number that stands for a million: a tenth in a usual run, and fewer where turns are short."""
+        return 1_000_000 if self.is_large else min(100_000, round(100_000 * self.seconds / 3))
 
 
 @dataclass(frozen=True, slots=True)

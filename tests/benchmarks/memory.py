@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.support.keys import kind_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from router.streams.client.connection import Redis
 
 #: MiB for each 100,000 events that a process may grow by once it is warm: ten bytes an event.
@@ -93,14 +95,18 @@ class Kind:
     left: float
 
 
-async def count_kinds(redis: Redis) -> list[Kind]:
-    """Return all kinds of keys, the largest first; looks at every key once."""
+def _name_of(key: str) -> str:
+    return kind_of(key) or "(other)"
+
+
+async def count_kinds(redis: Redis, *, most: int = _MEASURED, name_of: Callable[[str], str] = _name_of) -> list[Kind]:
+    """Return all kinds of keys, the largest first; looks at every key once and measures `most` of a kind."""
     numbers: Counter[str] = Counter()
     some: dict[str, list[bytes]] = {}
     async for key in redis.scan_iter(count=1000):
-        kind = kind_of(key.decode("utf-8", "backslashreplace")) or "(other)"
+        kind = name_of(key.decode("utf-8", "backslashreplace"))
         numbers[kind] += 1
-        if numbers[kind] <= _MEASURED:
+        if numbers[kind] <= most:
             some.setdefault(kind, []).append(key)
     kinds = [await _measure(redis, kind, number, some[kind]) for kind, number in numbers.items()]
     return sorted(kinds, key=lambda kind: -kind.keys * kind.size)
@@ -109,7 +115,7 @@ async def count_kinds(redis: Redis) -> list[Kind]:
 async def _measure(redis: Redis, kind: str, number: int, some: list[bytes]) -> Kind:
     pipeline = redis.pipeline(transaction=False)
     for key in some:
-        pipeline.memory_usage(key)
+        pipeline.memory_usage(key, samples=0)
         pipeline.ttl(key)
     found: list[Any] = await pipeline.execute()
     sizes, left = [size or 0 for size in found[::2]], found[1::2]
