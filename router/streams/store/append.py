@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
+from functools import partial
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,9 +53,12 @@ MAX_WAITING_BYTES: Final = 64 * 1_048_576
 
 #: The fields of every entry, in the order in which the script takes them.
 FIELDS: Final = ("source", "account", "key", "subject", "received_at", "body")
-#: A waiting entry: its partition, its keys and arguments for the script, the size of its body, its shared body, its
-#: caller's future.
-_Waiting = tuple[int, list[str], list[Any], int, "SharedBody | None", "asyncio.Future[bool]"]
+#: The outcome of an append: True, False for a duplicate, or the error.
+Outcome = bool | NotDurableError
+Resolve = Callable[[Outcome], None]
+#: A waiting entry: its partition, its keys and arguments for the script, the size of its body, its shared body, and
+#: the function that takes its outcome.
+_Waiting = tuple[int, list[str], list[Any], int, "SharedBody | None", Resolve]
 
 #: Seconds for which the last entry of a subject is remembered. An entry that waits for longer than this, without
 #: another entry of its subject meanwhile, may be overtaken by the next one.
@@ -130,10 +135,10 @@ class Appender:
         self._waiting: list[_Waiting] = []
         self._is_held = False
         self._note_partitions()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._bytes = 0  # of bodies waiting or under way
         self._last_shared: SharedBody | None = None
         self._flusher: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def _note_partitions(self) -> None:
         numbers = range(self._keys.partitions)
@@ -147,8 +152,8 @@ class Appender:
     def use(self, keys: Keys) -> None:
         """Append with this number of partitions from now on; entries that wait raise NotDurableError."""
         waiting, self._waiting = self._waiting, []  # their partition is that of the other number
-        for *_, done in waiting:
-            _resolve(done, NotDurableError(_UNKNOWN))
+        for one in waiting:
+            self._resolve(one, NotDurableError(_UNKNOWN))
         self._keys, self._is_held = keys, False
         self._note_partitions()
 
@@ -158,6 +163,17 @@ class Appender:
         Raises NotDurableError if Redis refuses it or does not answer. It may have been appended even so; then the same
         webhook again is a duplicate.
         """
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()  # a system call, once: all such calls - 7 %, by the profile
+        done: asyncio.Future[bool] = self._loop.create_future()
+        self.append_soon(fields, partial(_set_outcome, done))
+        return await done
+
+    def append_soon(self, fields: InboundFields, resolve: Resolve) -> None:
+        """Append as `append` does, and pass what that would return or raise to `resolve`, which must not raise.
+
+        Raises NotDurableError if too many wait. Gain, by tests.benchmarks.steps: no coroutine and no future an entry.
+        """
         size, shared = len(fields.body), fields.shared
         if shared is not None and shared is not self._last_shared:  # the entries of one webhook come one after another
             size, self._last_shared = size + len(shared.data), shared
@@ -165,9 +181,6 @@ class Appender:
             raise NotDurableError("too many webhooks wait for Redis")
         owner, values = checksum(fields.subject), fields.to_values()
         partition = owner % self._keys.partitions
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()  # a system call, once: all such calls - 7 %, by the profile
-        done: asyncio.Future[bool] = self._loop.create_future()
         keys = [
             self._streams[partition],
             self._keys.latest(partition, fields.account_id, fields.subject),
@@ -175,14 +188,10 @@ class Appender:
         ]
         if fields.aliases:
             keys += [self._keys.seen(partition, alias) for alias in fields.aliases]
-        self._waiting.append((partition, keys, [len(keys), fields.ttl, *values, owner, 0], size, shared, done))
+        self._waiting.append((partition, keys, [len(keys), fields.ttl, *values, owner, 0], size, shared, resolve))
         self._bytes += size
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush(), name="append")
-        try:
-            return await done
-        finally:
-            self._bytes -= size
 
     async def check(self) -> None:
         """Raise NotDurableError, RedisError or OSError if Redis would take no entry now, of any partition.
@@ -219,16 +228,27 @@ class Appender:
                 runs = _runs(batch)
                 async with asyncio.timeout(self._patience):
                     answers = await self._append_all([self._call(run) for run in runs])
-                for run, answer in zip(runs, answers, strict=True):
-                    for one, result in zip(run, _results(answer, len(run)), strict=True):
-                        _resolve(one[-1], result)
+                results = [_results(answer, len(run)) for run, answer in zip(runs, answers, strict=True)]
+                outcomes = list(zip(chain.from_iterable(runs), chain.from_iterable(results), strict=True))
+                batch = []  # from here on each of them gets its own outcome
+                for one, result in outcomes:
+                    self._resolve(one, result)
         except (RedisError, OSError) as error:
             problem = error
         finally:
             # Entries waiting behind a pipeline that got no answer would only wait for the same timeouts, one by one.
             left, self._waiting, self._flusher = [*batch, *self._waiting], [], None
-            for *_, done in left:
-                _resolve(done, problem)
+            for one in left:
+                self._resolve(one, problem)
+
+    def _resolve(self, one: _Waiting, result: Any) -> None:
+        self._bytes -= one[3]
+        if isinstance(result, Exception):
+            error = NotDurableError(describe_fully(result))
+            error.__cause__ = result
+            one[-1](error)
+        else:
+            one[-1](result is not None)
 
     async def _wait_for_more(self) -> None:
         """Wait for entries that are on their way: some microseconds."""
@@ -294,12 +314,10 @@ def _results(answer: Any, count: int) -> list[Any]:
     return [answer] * count if isinstance(answer, Exception) else list(answer)
 
 
-def _resolve(done: asyncio.Future[bool], result: Any) -> None:
+def _set_outcome(done: asyncio.Future[bool], outcome: Outcome) -> None:
     if done.done():  # its caller was canceled
         return
-    if isinstance(result, Exception):
-        error = NotDurableError(describe_fully(result))
-        error.__cause__ = result
-        done.set_exception(error)
+    if isinstance(outcome, NotDurableError):
+        done.set_exception(outcome)
     else:
-        done.set_result(result is not None)
+        done.set_result(outcome)

@@ -81,6 +81,22 @@ async def test_the_claim_names_its_entry_and_expires(appender, redis, keys):
     assert 1230 <= await redis.ttl(keys.seen(0, "k1")) <= 1234
 
 
+async def test_a_function_takes_the_outcome_that_append_would_return_or_raise(appender, redis, keys):
+    """Each entry's function is called once: with True, with False for a duplicate, or with the error."""
+    outcomes = []
+    await redis.set(keys.seen(0, "k2"), "1-1 0", ex=60)
+    for key in ("k1", "k1", "k2"):
+        appender.append_soon(make_fields(key), outcomes.append)
+    await appender.close()
+    await redis.set(keys.inbound(0), "no stream", px=60_000)
+    appender.append_soon(make_fields("k3"), outcomes.append)
+    await appender.close()
+    *usual, error = outcomes
+    assert usual == [True, False, False]
+    assert isinstance(error, NotDurableError)
+    assert "WRONGTYPE" in str(error)
+
+
 async def test_ten_thousand_copies_at_once_are_one_entry(appender, redis, keys):
     """Of 10,000 concurrent copies exactly one is new, and all get an answer."""
     answers = await asyncio.gather(*[appender.append(make_fields()) for _ in range(10_000)])
