@@ -7,6 +7,7 @@
     scaling     one, two and three receivers, and workers (`receivers`, `workers`)
     worker      one worker whose customers are all known
     customers   one worker whose customers are all new, with an API that answers at once and one that takes 100 ms
+    agents      one AI agent beside one written by hand (`handwritten_agent`), with both APIs
     whole       receiver and worker beside a pair written by hand, from the first request to the last acknowledgement
     memory      the bytes of Redis after the whole path, by kind of key (`redis_memory`)
     latency     from a webhook's scheduled moment to its entry, at a light load and at half load

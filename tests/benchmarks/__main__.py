@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from tests.benchmarks.agents import AGENTS
 from tests.benchmarks.beside import make_build
 from tests.benchmarks.customers import CUSTOMERS
 from tests.benchmarks.express import make_express
@@ -46,6 +47,7 @@ MEASUREMENTS: Final[tuple[Measurement, ...]] = (
     WORKER,
     WORKERS,
     CUSTOMERS,
+    AGENTS,
     WHOLE,
     REDIS_MEMORY,
     LATENCY,

@@ -1,9 +1,9 @@
-"""The programs that ours are compared with: two receivers, three consumers and an API, each a process of its own.
+"""The programs that ours are compared with: two receivers, four consumers and an API, each a process of its own.
 
 `bare` and `raw` do only what no program can leave out: they are the limit. `straightforward` is a receiver as in the
 documentation of its libraries, `single` is FastStream as in its tutorial. `pair` is the worker for `straightforward`
-(handwritten_worker.py), and `api` serves both that worker and ours (lean_api.py). They are this plain on purpose; all
-run on uvloop and none of them logs.
+(handwritten_worker.py), `agent` joins and answers (handwritten_agent.py), and `api` serves these as well as ours
+(lean_api.py). They are this plain on purpose; all run on uvloop and none of them logs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from aiohttp import web
 from router.process.loop import Stop, run, until_stopped_or
 from router.streams.client.connection import connect
 from tests.benchmarks import webhooks
+from tests.benchmarks.handwritten_agent import handwritten_agent
 from tests.benchmarks.handwritten_worker import BATCH, BLOCK, CONSUMER, handwritten_worker
 from tests.benchmarks.lean_api import lean_api
 from tests.support.accounts import BASE_URL, TOKEN
@@ -122,6 +123,7 @@ BASELINES: Final = {
     "raw": raw,
     "single": single,
     "pair": handwritten_worker,
+    "agent": handwritten_agent,
     "api": lean_api,
 }
 
@@ -134,9 +136,10 @@ def main() -> int:
     parser.add_argument("--redis", help="URL of the server")
     parser.add_argument("--stream", help="consumers: read this stream")
     parser.add_argument("--group", help="consumers: as a member of this group, which exists")
-    parser.add_argument("--api", help="pair: URL of the API")
+    parser.add_argument("--api", help="pair and agent: URL of the API")
     parser.add_argument("--latency", type=float, default=0.0, help="API: seconds until it answers")
     parser.add_argument("--has-all", action="store_true", help="API: every customer has a conversation already")
+    parser.add_argument("--is-alone", action="store_true", help="API: a customer is alone until an agent joins")
     arguments = parser.parse_args()
     return run(BASELINES[arguments.baseline](arguments))
 

@@ -148,11 +148,18 @@ async def _open(name: str, case: Case, place: _Place) -> NewCustomers:
 
 
 async def start_api(
-    processes: Processes, name: str, latency: float, *, has_all: bool = False, place: int | None = GENERATOR
+    processes: Processes,
+    name: str,
+    latency: float,
+    *,
+    has_all: bool = False,
+    is_alone: bool = False,
+    place: int | None = GENERATOR,
 ) -> str:
     """Start a lean API and return its URL once it listens."""
     port = free_port()
-    options = ["--port", str(port), "--latency", str(latency), *(["--has-all"] if has_all else [])]
+    options = ["--port", str(port), "--latency", str(latency)]
+    options += ["--has-all"] * has_all + ["--is-alone"] * is_alone
     child = await processes.start(name, "-m", "tests.benchmarks.baselines", "api", *options, place=place)
     await processes.until_listening(child, port)
     return f"http://127.0.0.1:{port}"

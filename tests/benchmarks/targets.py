@@ -44,6 +44,8 @@ TARGETS: Final = (
     Target("API calls per event, same customer", "worker", "api_calls"),
     Target("API calls per new customer, created", "customers", "calls_created"),
     Target("API calls per new customer, found after 409", "customers", "calls_found"),
+    Target("ai_agent, joined and answered / by hand, API at once", "agents", "ours_over_hand"),
+    Target("ai_agent, joined and answered / by hand, API at 100 ms", "agents", "late_over_hand"),
     Target("the whole way, events/s / Express with BullMQ", "whole", "ours_over_express"),
     Target("the whole way, events/s / hand-written pair", "whole", "ours_over_pair"),
     Target("the whole way, CPU / hand-written pair", "whole", "cpu_over_pair"),

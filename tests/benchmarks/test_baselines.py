@@ -8,10 +8,14 @@ import time
 import pytest
 from aiohttp import ClientSession, web
 
+from router.core.entries import JoinedData, read_entry
 from tests.benchmarks import open_loop, webhooks
-from tests.benchmarks.lean_api import CONFIGURATION, COUNTS, LeanApi
+from tests.benchmarks.agents import entry_fields
+from tests.benchmarks.handwritten_agent import HandwrittenAgent
+from tests.benchmarks.lean_api import ANSWERS, CONFIGURATION, COUNTS, LeanApi
 from tests.harness.sandbox import running_sandbox
 from tests.support.accounts import OURS
+from tests.support.waiting import until
 
 CUSTOMER = "+15550000017"
 BODY = {
@@ -90,6 +94,72 @@ async def test_the_lean_api_can_have_all_customers_and_counts_requests(lean):
     for _ in range(2):
         async with session.get(url + COUNTS) as answer:
             assert await answer.json() == {"total": 2}
+
+
+JOINING = {"type": "AI_AGENT", "name": "AI agent", "addresses": [{"channel": "SMS", "address": OURS}]}
+
+
+async def greet(session, url):
+    """Create a conversation of a customer, let an agent join, and send a text."""
+    body = BODY | {"participants": BODY["participants"][:1]}
+    async with session.post(f"{url}/v2/Conversations", json=body) as answer:
+        created = await answer.json()
+    path, customer = f"{url}/v2/Conversations/{created['id']}", created["participants"][0]["id"]
+    async with session.get(f"{path}/Participants") as answer:
+        alone = await answer.json()
+    async with session.post(f"{path}/Participants", json=JOINING) as answer:
+        joined = answer.status, await answer.json()
+    ends = {"from": {"participantId": joined[1]["id"]}, "to": [{"participantId": customer}]}
+    action = {"type": "SEND_MESSAGE", "payload": ends | {"content": {"text": "Hello there"}}}
+    async with session.post(f"{path}/Actions", json=action) as answer:
+        sent = answer.status, await answer.json()
+    async with session.get(f"{path}/Participants") as answer:
+        return alone, joined, sent, await answer.json()
+
+
+async def test_the_lean_api_lets_an_agent_join_and_answer_as_the_sandbox_does(lean):
+    """The customer is alone until then; afterwards the API knows that one conversation got one message."""
+    session, start = lean
+    async with (
+        running_sandbox() as sandbox,
+        ClientSession(headers={"Authorization": webhooks.BASIC}) as authorized,
+    ):
+        wanted = await greet(authorized, sandbox.url)
+    url = await start(LeanApi(is_alone=True))
+    found = await greet(session, url)
+    assert shape(list(found)) == shape(list(wanted))
+    assert (len(found[0]["participants"]), found[1][0], found[2][0], len(found[3]["participants"])) == (1, 201, 202, 2)
+    async with session.get(url + ANSWERS) as answer:
+        assert await answer.json() == {"messages": 1, "conversations": 1}
+
+
+async def test_an_agent_written_by_hand_answers_the_entries_of_the_benchmark(lean, redis):
+    """Each customer gets one message, and each entry is acknowledged."""
+    session, start = lean
+    url, stream = await start(LeanApi(is_alone=True)), "router:{0}:participants:ai-agent"
+    for number in range(3):
+        await redis.xadd(stream, entry_fields("router", number))
+    await redis.xgroup_create(stream, "ai-agent", "0")
+    async with ClientSession(url) as api:
+        agent = asyncio.create_task(HandwrittenAgent(redis, api, stream, "ai-agent").consume())
+        await until(lambda: is_done(redis, stream))
+        agent.cancel()
+        await asyncio.gather(agent, return_exceptions=True)
+    async with session.get(url + ANSWERS) as answer:
+        assert await answer.json() == {"messages": 3, "conversations": 3}
+
+
+async def is_done(redis, stream):
+    (group,) = await redis.xinfo_groups(stream)
+    return (group["entries-read"], group["pending"]) == (3, 0)
+
+
+async def test_entries_of_the_benchmark_are_those_of_the_worker():
+    """They are read by the model, and no two have one id."""
+    found = [entry_fields("router", number) for number in range(3)]
+    entries = [read_entry(one["event"]) for one in found]
+    assert {type(one.data) for one in entries} == {JoinedData}
+    assert len({one["id"] for one in found}) == 3
 
 
 async def test_a_schedule_is_kept_while_responses_are_missing():
