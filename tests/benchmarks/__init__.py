@@ -6,6 +6,8 @@
     receiver    one receiver process beside the limit and the straightforward way
     scaling     one, two and three receivers, and workers (`receivers`, `workers`)
     worker      one worker whose customers are all known
+    known       one worker with very many known customers, and one with few
+    backlog     one worker with a very long stream, and one with a short one (`backlogs`)
     customers   one worker whose customers are all new, with an API that answers at once and one that takes 100 ms
     agents      one AI agent beside one written by hand (`handwritten_agent`), with both APIs
     whole       receiver and worker beside a pair written by hand, from the first request to the last acknowledgement

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from tests.benchmarks.agents import AGENTS
+from tests.benchmarks.backlogs import BACKLOG
 from tests.benchmarks.beside import make_build
 from tests.benchmarks.customers import CUSTOMERS
 from tests.benchmarks.express import make_express
 from tests.benchmarks.frame import BenchmarkError, Measurement, Scale, measure
 from tests.benchmarks.handoffs import HANDOFFS
+from tests.benchmarks.known import KNOWN
 from tests.benchmarks.latency import LATENCY
 from tests.benchmarks.pages import PAGES, VIEWS
 from tests.benchmarks.placing import PLACING
@@ -46,6 +48,8 @@ MEASUREMENTS: Final[tuple[Measurement, ...]] = (
     RECEIVERS,
     WORKER,
     WORKERS,
+    KNOWN,
+    BACKLOG,
     CUSTOMERS,
     AGENTS,
     WHOLE,

@@ -66,17 +66,20 @@ end
 """
 
 
-async def fill(redis: Redis, stream: str, count: int, customers: int) -> None:
-    """Write so many messages of known customers, who write in turn, to a stream with the worker's group."""
+async def fill(redis: Redis, stream: str, count: int, customers: int, *, first: int = 1) -> None:
+    """Write so many messages of known customers, who write in turn, to a stream with the worker's group.
+
+    The messages are numbered from `first` on.
+    """
     body = Senders(1, _CUSTOMER).form(_RUN, 0)
     identity = identify(parse_form(body), default_account=ACCOUNT)
     received_at = time.time_ns() // 1000
     fields = InboundFields("messaging", identity.account_id, identity.key, identity.subject, received_at, body, ttl=0)
     await ensure_group(redis, stream, RESOLVER)
     sid, customer = f"SM{_RUN:016x}{0:016x}", f"1555{_CUSTOMER:07d}"
-    for first in range(1, count + 1, PAGE):
-        last = min(first + PAGE - 1, count)
-        arguments: list[Any] = [first, last, customers, sid, customer, *fields_of(fields)]
+    for number in range(first, first + count, PAGE):
+        last = min(number + PAGE, first + count) - 1
+        arguments: list[Any] = [number, last, customers, sid, customer, *fields_of(fields)]
         await redis.eval(FILL, 1, stream, *arguments)
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 #: Customers whose webhooks are sent at once, and webhooks between two lines of progress.
 CHUNK: Final = 4_000
-PROGRESS: Final = 100_000
+PROGRESS: Final = 20_000
 #: Keys of one kind that are measured singly; the others of the kind count as their mean.
 MEASURED: Final = 1_000
 #: The part of the memory that keys of a kind belong to, of all contenders.

@@ -199,6 +199,12 @@ async def test_settings_of_the_shell_are_not_measured(tmp_path, monkeypatch):
     assert "REDIS_URL" not in child.text
 
 
+def test_a_large_run_has_a_million():
+    """A usual one has a tenth of that, and a quick one fewer."""
+    numbers = [scale_of(make_parser().parse_args(each)).of_million() for each in ([], ["--large"], ["--quick"])]
+    assert numbers == [100_000, 1_000_000, 16_667]
+
+
 def test_explicit_options_win_over_quick():
     """`--quick` sets only the options that are not given."""
     scale = scale_of(make_parser().parse_args(["--quick", "--rounds", "7"]))
@@ -265,6 +271,17 @@ async def test_a_missing_contender_of_a_target_is_explained():
     notes = {row["what"]: row["note"] for row in found}
     assert notes["the whole way, events/s / Express with BullMQ"] == NEEDS["express"]
     assert notes["the whole way, events/s / hand-written pair"] == NOT_MEASURED
+
+
+@pytest.mark.parametrize(("known", "note"), [(100_000.0, "with 100,000; `--large`: a million"), (1e6, "")])
+async def test_a_target_of_a_million_says_how_many_there_were(known, note):
+    """A usual run has a tenth of them, which stands beside the verdict."""
+    measurement = next(one for one in MEASUREMENTS if one.name == "known")
+    samples = {"many": [{"per_second": 95.0, "known": known}], "few": [{"per_second": 100.0, "known": known / 10}]}
+    found = rows({"known": Report(measurement, dict.fromkeys(samples, ""), samples)}, MEASUREMENTS)
+    row = next(one for one in found if one["met"])
+    assert row["note"] == note
+    assert f"  met {note}".rstrip() in render_targets(found)
 
 
 def test_packages_of_express_are_pinned_without_an_address():
