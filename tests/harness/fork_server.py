@@ -81,12 +81,17 @@ class ForkedProcess:
         self.send_signal(signal.SIGKILL)
 
     async def wait(self) -> int:
-        """Return its exit status once it has ended."""
+        """Return its exit status once it has ended; the status stays there if this is canceled."""
+        loop = asyncio.get_running_loop()
         async with self._waiting:
-            if self._status is None:
-                answer = await asyncio.get_running_loop().sock_recv(self._connection, _MOST)
-                self._status = json.loads(answer)["status"]
-        return self._status
+            while (status := self.returncode) is None:
+                ended = loop.create_future()
+                loop.add_reader(self._connection, lambda: ended.done() or ended.set_result(None))
+                try:
+                    await ended
+                finally:
+                    loop.remove_reader(self._connection)
+        return status
 
 
 async def fork_process(
@@ -180,8 +185,8 @@ def _serve(path: str) -> None:
         if listening.fileno() in ready:
             connection, _ = listening.accept()
             connection.setblocking(True)
-            pid = _fork(connection)
-            living[pid] = connection
+            if (pid := _fork(connection)) is not None:
+                living[pid] = connection
         if 0 in ready and not os.read(0, 1):
             break
     for pid in living:
@@ -204,10 +209,16 @@ def _report(connection: socket.socket, text: str) -> None:
         return
 
 
-def _fork(connection: socket.socket) -> int:
+def _fork(connection: socket.socket) -> int | None:
+    """Fork for a request, and return the id of the process; None if whoever asked was killed before it had asked."""
     text, descriptors, _, _ = socket.recv_fds(connection, _MOST, 2)
     while not text.endswith(b"\n"):
-        text += connection.recv(_MOST)
+        if not (more := connection.recv(_MOST)):
+            connection.close()
+            for one in descriptors:
+                os.close(one)
+            return None
+        text += more
     if pid := os.fork():
         for one in descriptors:
             os.close(one)

@@ -3,13 +3,16 @@
 import asyncio
 import gc
 import os
+import select
 import signal
+import socket
 import warnings
 
 import pytest
 
+from tests.harness.fork_server import find_fork_server, fork_process
 from tests.harness.processes import ProcessHandle, spawn, start_process
-from tests.support.waiting import until
+from tests.support.waiting import scaled, until
 
 pytestmark = pytest.mark.processes
 
@@ -43,6 +46,31 @@ async def test_who_waits_learns_the_end_that_somebody_else_saw_first(tmp_path):
     assert process.returncode == -signal.SIGKILL
     assert await asyncio.gather(*waiting) == [-signal.SIGKILL] * 2
     assert not process.send_signal(signal.SIGTERM)
+
+
+async def test_a_wait_that_is_canceled_as_the_process_ends_takes_no_status(tmp_path):
+    """Its supervisor stops watching it in the moment in which it ends, and then waits for its end."""
+    with (tmp_path / "output").open("wb") as output:
+        process = await fork_process("router", "--version", environment={}, output=output, error=output)
+    waiting = asyncio.create_task(process.wait())
+    await asyncio.sleep(0)
+    readable, _, _ = select.select([process._connection], [], [], scaled(60))
+    assert readable
+    loop = asyncio.get_running_loop()
+    loop.call_soon(loop.call_soon, waiting.cancel)  # after the loop has seen the status, before the task runs again
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    async with asyncio.timeout(scaled(10)):
+        assert await process.wait() == 0
+
+
+async def test_who_is_killed_before_its_request_stops_nobody(tmp_path):
+    """The server goes on with the next request."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(await asyncio.to_thread(find_fork_server))
+    connection.close()
+    process = await start_process(tmp_path, "router", "--version")
+    assert await process.wait() == 0
 
 
 async def test_it_gets_the_given_variables_only(tmp_path, monkeypatch):
