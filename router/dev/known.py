@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 #: Conversations, keys and participants that are remembered: as many as a developer has on the screen, many times.
 MOST: Final = 20_000
+#: Persons of a conversation that are remembered: a text may be read after its author has given the conversation back.
+MOST_HOLDERS: Final = 8
 
 
 class BoundedMap(OrderedDict[str, T]):
@@ -36,7 +38,7 @@ class Known:
 
     def __init__(self) -> None:
         self._customers: BoundedMap[str] = BoundedMap()
-        self._holders: BoundedMap[tuple[int, str]] = BoundedMap()
+        self._holders: BoundedMap[list[tuple[int, str]]] = BoundedMap()
         self._types: BoundedMap[str] = BoundedMap()
         self._names: BoundedMap[str] = BoundedMap()
 
@@ -47,7 +49,8 @@ class Known:
             for name in filter(None, (data.conversation.id, masked_key(data.cause.idempotency_key))):
                 self._customers.note(name, customer)
         if isinstance(data, HolderChangedData):
-            self._holders.note(data.conversation.id, (published_at, data.to.agent or ""))
+            holders = [*self._holders.get(data.conversation.id, []), (published_at, data.to.agent or "")]
+            self._holders.note(data.conversation.id, sorted(holders)[-MOST_HOLDERS:])
 
     def note_participant(self, participant: Participant) -> None:
         """Remember the type and the name of a participant."""
@@ -61,16 +64,16 @@ class Known:
     def author_of(self, said: Communication, at: int) -> str:
         """Return a name for the agent who said something at a time.
 
-        The participant's own name; else that of the person who had the conversation, since people speak as whatever
-        participant is at our address; else the type of the participant.
+        The participant's own name; else that of the person who had the conversation then, since people speak as
+        whatever participant is at our address; else the type of the participant.
         """
         author = said.author
         participant_id = (author.participant_id if author else None) or ""
         name, kind = self._names.get(participant_id, ""), self._types.get(participant_id, "")
         if name and (author is None or name != author.address):  # the API may put the address in its place
             return name
-        since, person = self._holders.get(said.conversation_id, (0, ""))
-        return (person if at >= since else "") or kind.lower().replace("_", "-") or "agent"
+        persons = [person for since, person in self._holders.get(said.conversation_id, []) if since <= at]
+        return (persons[-1] if persons else "") or kind.lower().replace("_", "-") or "agent"
 
     def customer_in(self, happening: Happening) -> str:
         """Return the masked address of the customer that a happening is about, empty if it is not known."""

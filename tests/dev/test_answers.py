@@ -94,6 +94,9 @@ async def test_a_person_is_named_by_who_holds_the_conversation(answers, known):
     assert (await answers.tell(words("p1"))).who == "ai-agent"
     known.note_entry(make_entry(data, subject="c1"), 7_000_000)
     assert (await answers.tell(words("p1"))).who == "dana"
+    back = HolderChangedData.model_validate(common | {"from": SHE, "to": AI, "because": "released"})
+    known.note_entry(make_entry(back.model_copy(update={"conversation": data.conversation}), subject="c1"), 7_000_002)
+    assert (await answers.tell(words("p1"))).who == "dana"  # said before, read after she has given it back
 
 
 @pytest.mark.parametrize("kind", ["CUSTOMER", "UNKNOWN", "OTHER"])
