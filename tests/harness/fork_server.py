@@ -85,10 +85,10 @@ class ForkedProcess:
         loop = asyncio.get_running_loop()
         async with self._waiting:
             while (status := self.returncode) is None:
-                ended = loop.create_future()
-                loop.add_reader(self._connection, lambda: ended.done() or ended.set_result(None))
+                ended = asyncio.Event()
+                loop.add_reader(self._connection, ended.set)
                 try:
-                    await ended
+                    await ended.wait()
                 finally:
                     loop.remove_reader(self._connection)
         return status
