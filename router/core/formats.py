@@ -1,8 +1,8 @@
 """Format versions of what is stored, so that processes of two releases can share one Redis and one disk.
 
-A release writes the newest version of each kind of data and reads that and the one before. Data in any other version
-is left alone: it is not overwritten, and an event that needs it waits, as in an outage, until a process of the other
-release takes it. Data without a version is version 1, which was written before there were versions.
+A release writes the newest version of each kind of data and reads that and the one before, of some kinds more. Data in
+any other version is left alone: it is not overwritten, and an event that needs it waits, as in an outage, until a
+process of the other release takes it. Data without a version is version 1; it was written before there were versions.
 
 In an inbound entry the fields `format`, `account`, `subject` and `after` keep their meaning in all versions: a release
 that cannot read an entry still keeps the order of its subject.
@@ -30,14 +30,17 @@ class OtherFormatError(RouterError):
 
 
 class Format:
-    """The versions of one `kind` of data: `current` is written, the ones in `readable` are read."""
+    """The versions of one `kind` of data: `current` is written, the ones in `readable` are read.
+
+    These are the last two; with an `oldest`, all since that one.
+    """
 
     __slots__ = ("current", "kind", "readable")
 
-    def __init__(self, kind: str, current: int) -> None:
+    def __init__(self, kind: str, current: int, oldest: int | None = None) -> None:
         self.kind = kind
         self.current = str(current)
-        self.readable = frozenset(str(number) for number in (current - 1, current) if number)
+        self.readable = frozenset(map(str, range(oldest or max(current - 1, 1), current + 1)))
 
     def require(self, found: str) -> None:
         """Raise OtherFormatError unless this release reads the version `found`."""
@@ -46,14 +49,17 @@ class Format:
 
     def error(self, found: str) -> OtherFormatError:
         """Return the error for data in the version `found`, which this release does not read."""
-        return OtherFormatError(self.kind, found, " and ".join(sorted(self.readable, key=int)))
+        *others, newest = sorted(self.readable, key=int)
+        return OtherFormatError(self.kind, found, f"{', '.join(others)} and {newest}" if others else newest)
 
 
 #: Version 2 names its version; the entries of a mail to several mailboxes share a body (streams.store.shared_bodies).
 INBOUND_ENTRY: Final = Format("inbound entry", 2)
-#: Version 2 names its version.
-LEDGER: Final = Format("ledger", 2)
-MARKER: Final = Format("marker", 2)
+#: Version 2 names its version. Version 3 has markers of version 3, which releases before it would take for broken.
+#: A commit rewrites only what changes: a ledger of the newest version may have markers of all versions.
+LEDGER: Final = Format("ledger", 3, oldest=1)
+#: Version 2 names its version; version 3 is packed (core.ledger.packing).
+MARKER: Final = Format("marker", 3, oldest=1)
 HOLDING: Final = Format("holding", 1)
 #: Its scripts (park, bring_back, resume) have this version too.
 PARKED_EVENT: Final = Format("parked event", 1)

@@ -29,6 +29,7 @@ from router.core.events import InboundEntry
 from router.core.formats import OtherFormatError
 from router.core.keys import MAX_KEY, Keys
 from router.core.ledger.ledger import Ledger
+from router.core.ledger.packing import pack_marker, read_marker
 from router.core.resources import Communication, Conversation, Participant
 from router.core.routing.commands import COMMANDS, read_command
 from router.core.routing.handoff_data import read_handoff_data, request_of
@@ -286,7 +287,7 @@ def ledger(data: bytes) -> None:
     """A marker of a ledger is read, raises ValidationError, or is of another release."""
     with suppress(ValidationError, OtherFormatError):
         found = Ledger("router", ACCOUNT, "c", {"p:x": data.decode("utf-8", "replace")}).marker("x")
-        assert found is None or found.model_dump_json()
+        assert found is None or read_marker("".join(filter(None, pack_marker(found)))) == found
 
 
 def answer(data: bytes) -> None:

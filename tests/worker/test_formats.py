@@ -1,4 +1,4 @@
-"""Data of other releases: the last two formats are read, a later one is left alone until its release takes it.
+"""Data of other releases: earlier formats are read, a later one is left alone until its release takes it.
 
 The data is kept here as each release wrote it; it is not made by the code that is tested.
 """
@@ -49,10 +49,13 @@ LEDGER = {
 LEDGERS = {
     "1": LEDGER,
     "2": LEDGER | {"format": "2", f"p:{PARTICIPANT}": MARKER.format(format='"format":"2",', customer=CUSTOMER)},
+    "3": LEDGER | {"format": "3", f"p:{PARTICIPANT}": f"3AAZHywgYMABPKnybAdPlhgEh0\tSMS|{CUSTOMER}"},
+    "3, marker of 1": LEDGER | {"format": "3"},
 }
 #: What a later release may have made of them: nothing of it is as this release expects it.
-LATER_LEDGER = {"rev": "7", "format": "3", "state": '{"open":true}', f"p:{PARTICIPANT}": '{"format":"3","stays":{}}'}
-LATER_MARKER = LEDGERS["2"] | {f"p:{PARTICIPANT}": '{"format":"3","version":"2026-01-07","stays":{}}'}
+LATER_LEDGER = {"rev": "7", "format": "4", "state": '{"open":true}', f"p:{PARTICIPANT}": '{"format":"4","stays":{}}'}
+LATER_MARKER = LEDGERS["3"] | {f"p:{PARTICIPANT}": '{"format":"4","version":"2026-01-07","stays":{}}'}
+PACKED_MARKER = LEDGERS["3"] | {f"p:{PARTICIPANT}": "4 in another form"}
 
 
 async def put_ledger(harness, fields):
@@ -65,18 +68,37 @@ async def put_ledger(harness, fields):
 
 def removal(harness):
     """A callback that says that the customer has left."""
-    data = {
+    return harness.callback("PARTICIPANT_REMOVED", shown(second=5))
+
+
+def shown(*, second=0, name=None, address=CUSTOMER):
+    """The customer as the API shows it."""
+    return {
         "id": PARTICIPANT,
         "conversationId": CONVERSATION,
         "accountId": ACCOUNT,
-        "name": None,
+        "name": name,
         "type": "CUSTOMER",
         "profileId": None,
-        "addresses": [{"channel": "SMS", "address": CUSTOMER, "channelId": None}],
+        "addresses": [{"channel": "SMS", "address": address, "channelId": None}],
         "createdAt": "2026-01-07T12:00:00.000Z",
-        "updatedAt": "2026-01-07T12:00:05.000Z",
+        "updatedAt": f"2026-01-07T12:00:0{second}.000Z",
     }
-    return harness.callback("PARTICIPANT_REMOVED", data)
+
+
+def communication():
+    """Something that the customer said, as the API shows it."""
+    return {
+        "id": "conv_communication_01m7w9zwnqf81rbzmvad0wbymv",
+        "conversationId": CONVERSATION,
+        "accountId": ACCOUNT,
+        "author": {"address": CUSTOMER, "channel": "SMS", "participantId": PARTICIPANT},
+        "content": {"type": "TEXT", "text": "hi"},
+        "recipients": [],
+        "channelId": f"SM{1:032x}",
+        "createdAt": "2026-01-07T12:00:00.500Z",
+        "updatedAt": "2026-01-07T12:00:00.500Z",
+    }
 
 
 async def stored(harness):
@@ -95,15 +117,38 @@ async def test_entries_of_the_last_two_formats_are_read(harness, number):
 
 
 @pytest.mark.parametrize("number", LEDGERS)
-async def test_ledgers_and_markers_of_the_last_two_formats_are_read(harness, number):
-    """A customer whom the release before announced leaves once, and the ledger has this release's format afterwards."""
+async def test_ledgers_and_markers_of_earlier_formats_are_read(harness, number):
+    """A customer whom a release before announced leaves once, and the ledger has this release's format afterwards."""
     await put_ledger(harness, LEDGERS[number])
     assert await harness.settle(removal(harness)) == [Result.LEFT]
     assert await harness.types() == ["left"]
     ledger = await stored(harness)
-    assert (ledger["rev"], ledger["format"]) == ("2", "2")
-    assert '"format":"2"' in ledger[f"p:{PARTICIPANT}"]
+    assert (ledger["rev"], ledger["format"]) == ("2", "3")
+    assert ledger[f"p:{PARTICIPANT}"].startswith("3")
     assert f"a:SMS|{CUSTOMER}" not in ledger
+
+
+@pytest.mark.parametrize("number", LEDGERS)
+async def test_events_after_an_upgrade_lead_to_the_same_entries(harness, number):
+    """A customer of an earlier release is not announced again; what comes next is published once, in order."""
+    await put_ledger(harness, LEDGERS[number])
+    calls = await harness.total()
+    added, renamed, moved = shown(), shown(second=1, name="Ana"), shown(second=2, name="Ana", address="+15551239999")
+    says = harness.callback("COMMUNICATION_CREATED", communication())
+    callbacks = [harness.callback("PARTICIPANT_ADDED", added), says]
+    callbacks += [harness.callback("PARTICIPANT_UPDATED", one) for one in (renamed, moved)]
+    for webhook in (*callbacks, removal(harness), *callbacks, removal(harness)):
+        await harness.settle(webhook)
+    assert [entry.type.partition(".")[2] for entry in await harness.published()] == [
+        "received",
+        "updated",
+        "updated",
+        "left",
+    ]
+    assert {entry.subject for entry in await harness.published()} == {PARTICIPANT}
+    assert await harness.total() == calls
+    ledger = await stored(harness)
+    assert [name for name in ledger if name.startswith("a:")] == []
 
 
 async def test_what_this_release_writes_carries_its_format(harness):
@@ -113,10 +158,10 @@ async def test_what_this_release_writes_carries_its_format(harness):
     assert entry[b"format"] == b"2"
     (key,) = [key async for key in harness.redis.scan_iter("*:conversation:*")]
     ledger = await harness.redis.hgetall(key)
-    assert ledger[b"format"] == b"2"
+    assert ledger[b"format"] == b"3"
     markers = [value for name, value in ledger.items() if name.startswith(b"p:")]
     assert markers
-    assert all(marker.startswith(b'{"format":"2",') for marker in markers)
+    assert all(marker.startswith(b"3") for marker in markers)
 
 
 async def test_a_later_entry_waits_and_is_said_once(harness, lines):
@@ -137,7 +182,9 @@ async def test_a_later_entry_waits_and_is_said_once(harness, lines):
     assert lines("batch.failed") == []
 
 
-@pytest.mark.parametrize("later", [LATER_LEDGER, LATER_MARKER], ids=["ledger", "marker"])
+@pytest.mark.parametrize(
+    "later", [LATER_LEDGER, LATER_MARKER, PACKED_MARKER], ids=["ledger", "marker", "packed marker"]
+)
 async def test_a_later_ledger_is_not_changed_and_its_events_wait(harness, lines, later):
     """A callback about a conversation of a later release waits; the batch around it is settled."""
     await put_ledger(harness, later)
@@ -147,7 +194,7 @@ async def test_a_later_ledger_is_not_changed_and_its_events_wait(harness, lines,
     assert await stored(harness) == later
     assert await harness.types() == ["joined"]
     (line,) = lines("format.other")
-    assert "in format 3; this release reads 1 and 2" in line["reason"]
+    assert "in format 4; this release reads 1, 2 and 3" in line["reason"]
     assert lines("batch.failed") == []
 
 
@@ -168,7 +215,7 @@ async def test_a_commit_over_a_ledger_that_became_later_is_refused(harness):
     await put_ledger(harness, LATER_LEDGER)
     ledger.put("status", "CLOSED")
     assert await store.commit([ledger]) == [False]
-    assert (await stored(harness))["format"] == "3"
+    assert (await stored(harness))["format"] == "4"
 
 
 async def test_a_dead_letter_keeps_its_format(harness):

@@ -46,14 +46,14 @@ async def test_a_conversation_of_a_later_release_is_left_to_its_workers(sweeps, 
     """It is swept again later, costs no request and is not changed; others are swept."""
     conversation, _ = await known(sweeps)
     redis, key = sweeps.harness.redis, sweeps.harness.keys.conversation(ACCOUNT, conversation["id"])
-    await redis.hset(key, "format", "3")
+    await redis.hset(key, "format", "4")
     before, calls = await redis.hgetall(key), await sweeps.harness.total()
     assert await sweeps.sweep() == 1
     assert await sweeps.sweep() == 0
     assert await sweeps.sweep(700) == 1
     assert (await redis.hgetall(key), await sweeps.harness.total()) == (before, calls)
     assert lines("reconciler.failed") == []
-    await redis.hset(key, "format", "2")
+    await redis.hset(key, "format", "3")
     assert await sweeps.sweep(700) == 1
     assert await sweeps.harness.total() > calls
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from router.commands.connected import connected
 from router.core.addresses import from_key, mask
 from router.core.errors import SettingsError
-from router.core.ledger.marker import PARTICIPANT, read_marker
 from router.core.policy import Facts
 from router.operations.decisions import read_decisions
 from router.operations.redaction import plain
@@ -96,9 +95,8 @@ def _read_other(path: Path, settings: Settings) -> Other:
 def _decisions(ledger: Ledger, policy: Policy) -> dict[str, Decision]:
     """Return the present decision of a policy for each customer of a conversation, by the masked address."""
     found = {}
-    for name, text in sorted(ledger.fields.items()):
-        marker = read_marker(text) if name.startswith(PARTICIPANT) else None
-        if marker is None or not marker.is_announced or not marker.addresses:
+    for marker in ledger.markers().values():
+        if not marker.is_announced or not marker.addresses:
             continue
         customer = from_key(marker.addresses[0])
         facts = Facts(

@@ -15,7 +15,6 @@ from router.core.addresses import mask
 from router.core.classic.members import is_classic
 from router.core.formats import OtherFormatError
 from router.core.ledger.floor import holding_of
-from router.core.ledger.marker import PARTICIPANT, read_marker
 from router.core.ledger.transcript import (
     events_of,
     merge,
@@ -201,11 +200,7 @@ class DeskReader:
         if own_agent(holding) == identity:
             await self._mark_read(name, identity)
         with _readable():
-            markers = {
-                field.removeprefix(PARTICIPANT): read_marker(text)
-                for field, text in opened.ledger.fields.items()
-                if field.startswith(PARTICIPANT)
-            }
+            markers = opened.ledger.markers()
         members = with_those_who_left(name_people(reading.members, self._people), markers)
         lines = self._lines(opened, reading)
         shown = lines if is_whole else lines[-MAX_LINES:]

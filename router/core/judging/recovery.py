@@ -18,18 +18,19 @@ from router.core.classic.members import is_classic, is_member
 from router.core.events import Cause, SourceName, Version
 from router.core.judging.context import make_fact, note_our_side, note_surroundings, version_of
 from router.core.ledger.calls import calls_of
-from router.core.ledger.marker import PARTICIPANT, Marker, Result, digest_of
+from router.core.ledger.marker import Result, digest_of
 from router.core.resolution.requests import Surroundings
 from router.core.resources import AGENT_TYPES, Participant, ParticipantAddress
 from router.core.stories import event_id
 from router.core.timestamps import to_microseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
     from router.core.classic.members import Member
     from router.core.judging.context import Context
     from router.core.ledger.ledger import Ledger
+    from router.core.ledger.marker import Marker
     from router.core.resolution.reconciliation import ConversationSnapshot
     from router.core.resources import Conversation
 
@@ -58,7 +59,7 @@ def expected_in(ledger: Ledger) -> frozenset[str]:
     is_own = is_classic(ledger.conversation_id)
     return frozenset(
         participant_id
-        for participant_id, marker in _markers(ledger)
+        for participant_id, marker in ledger.markers().items()
         if marker.is_present and not marker.is_ours and is_member(participant_id) == is_own
     )
 
@@ -162,13 +163,6 @@ class _Sweep:
         if outcome.result is Result.IGNORED:
             note_our_side(participant, self.ledger)
         return outcome.result
-
-
-def _markers(ledger: Ledger) -> Iterator[tuple[str, Marker]]:
-    """Yield the id and the committed marker of each participant."""
-    for name, text in ledger.fields.items():
-        if name.startswith(PARTICIPANT):
-            yield name.removeprefix(PARTICIPANT), Marker.model_validate_json(text)
 
 
 def _is_known(participant: Participant, marker: Marker | None) -> bool:

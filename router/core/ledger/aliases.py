@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router.core.addresses import from_key, read_user_id
-from router.core.ledger.marker import address_field, participant_field
+from router.core.ledger.marker import address_field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,8 +48,8 @@ def learn_aliases(ledger: LedgerFields, participant_id: str, addresses: Iterable
         return False
     has_new_id = any(map(_is_id, new))
     kept = tuple(key for key in marker.aliases if key in told or not (has_new_id and _is_id(key)))
-    learned = marker.model_copy(update={"aliases": (*kept, *new)})
-    ledger.put(participant_field(participant_id), learned.model_dump_json())
+    learned = marker._replace(aliases=(*kept, *new))
+    ledger.put_marker(participant_id, learned)
     forget_aliases(ledger, participant_id, set(marker.aliases) - set(kept))
     restore_aliases(ledger, participant_id, new)
     return True

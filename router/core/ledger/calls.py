@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Channel, from_key
-from router.core.ledger.marker import Outcome, Result, call_field, participant_field
+from router.core.ledger.marker import Outcome, Result, call_field
 
 if TYPE_CHECKING:
     from router.core.ledger.fields import LedgerFields
@@ -88,15 +88,15 @@ def hang_up(ledger: LedgerFields, participant_id: str, call_sid: str) -> Marker 
     marker = ledger.marker(participant_id)
     if marker is None:
         return Outcome(Result.NOTED, "its caller had not been announced")
-    left = marker.model_copy(update={"calls": tuple(sid for sid in marker.calls if sid != call_sid)})
+    left = marker._replace(calls=tuple(sid for sid in marker.calls if sid != call_sid))
     if not marker.is_present:
-        ledger.put(participant_field(participant_id), left.model_dump_json())
+        ledger.put_marker(participant_id, left)
         return Outcome(Result.KNOWN, "its caller had left already")
     stays = next((reason for holds, reason in _stays(left) if holds), None)
     if stays:
-        ledger.put(participant_field(participant_id), left.model_dump_json())
+        ledger.put_marker(participant_id, left)
         return Outcome(Result.NOTED, stays)
-    return left.model_copy(update={"target": None, "has_hung_up": True})
+    return left._replace(target=None, has_hung_up=True)
 
 
 def _stays(marker: Marker) -> tuple[tuple[bool, str], ...]:

@@ -17,7 +17,7 @@ from router.core.entries import show_address, show_customer
 from router.core.events import STRANGER, Content, MessageReceived, Person
 from router.core.ids import SID_DIGITS
 from router.core.ledger.aliases import find_announced
-from router.core.ledger.marker import Claim, Hearing, Marker, participant_field, read_marker
+from router.core.ledger.marker import Claim, Hearing
 from router.core.opt_outs import find_opt_out
 from router.core.provider_fields import bound_fields
 from router.core.resources import AGENT_TYPES
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from router.core.addresses import Address
     from router.core.events import Cause, ClassicReported, CommunicationReported, Referral
     from router.core.ledger.ledger import Ledger
+    from router.core.ledger.marker import Marker
 
 _DAY: Final = 86_400
 #: Seconds that the names of a communication stay claimed: longer than its longest redelivery.
@@ -185,7 +186,7 @@ def take_communication(ledger: Ledger, fact: CommunicationFact, *, text_limit: i
     author_id = None if ledger.is_closed else find_author(ledger, fact)
     if author_id is None:
         return False
-    marker = _marker(ledger, author_id)
+    marker = ledger.marker_if_read(author_id)  # its details are not worth another read
     author = _address(fact.author, marker)
     recipient = fact.recipient or ledger.recipient(author.channel)
     ledger.say(
@@ -210,12 +211,6 @@ def take_communication(ledger: Ledger, fact: CommunicationFact, *, text_limit: i
         claim=fact.claim,
     )
     return True
-
-
-def _marker(ledger: Ledger, participant_id: str) -> Marker | None:
-    """Return the marker if it was read; its details are not worth another read."""
-    text = ledger.fields.get(participant_field(participant_id))
-    return read_marker(text) if text else None
 
 
 def _address(author: Address, marker: Marker | None) -> Address:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from router.core.ledger.marker import HOLDING_FIELD, PARTICIPANT, SUBJECT, TURN_FIELD, read_marker
+from router.core.ledger.marker import HOLDING_FIELD, SUBJECT, TURN_FIELD
 from router.core.resources import AGENT_TYPES
 from router.core.routing.holding import read_holding
 
@@ -39,12 +39,10 @@ def participants_of(ledger: LedgerFields, customer: ErasedCustomer) -> OwnPartic
     for name, text in ledger.fields.items():
         if name.startswith(_ADDRESSES) and customer.has_address([name[2:]]) and text:
             own.add(text)
-        if not name.startswith(PARTICIPANT):
-            continue
-        marker = read_marker(text)
+    for participant_id, marker in ledger.markers().items():
         is_ours = marker.is_ours or marker.type in AGENT_TYPES
         if customer.has_address(marker.addresses + marker.aliases):
-            own.add(name.removeprefix(PARTICIPANT))
+            own.add(participant_id)
             keys.update(() if is_ours else marker.addresses + marker.aliases)
         else:
             others += not is_ours
@@ -56,8 +54,9 @@ def erase_from(ledger: LedgerFields, customer: ErasedCustomer) -> None:
     for name, text in list(ledger.fields.items()):
         if _is_about(name, text, customer):
             ledger.put(name, None)
-        elif name.startswith(PARTICIPANT) and name.removeprefix(PARTICIPANT) in customer.ids:
-            ledger.put(name, _bare_marker(read_marker(text)).model_dump_json())
+    for participant_id, marker in ledger.markers().items():
+        if participant_id in customer.ids:
+            ledger.put_marker(participant_id, _bare_marker(marker))
     is_own = (ledger.account_id, ledger.conversation_id) in customer.conversations
     if turn := ledger.fields.get(TURN_FIELD):
         ledger.put(TURN_FIELD, _without(turn, customer, is_own=is_own))
@@ -78,7 +77,7 @@ def _bare_marker(marker: Marker) -> Marker:
     if not marker.addresses and not marker.digest:
         return marker
     version = marker.version._replace(reported_at=marker.version.reported_at - 1)
-    return marker.model_copy(update={"addresses": (), "aliases": (), "digest": "", "version": version})
+    return marker._replace(addresses=(), aliases=(), digest="", version=version)
 
 
 def _without(turn: str, customer: ErasedCustomer, *, is_own: bool) -> str | None:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Address
 from router.core.errors import RouterError
-from router.core.ledger.marker import SUBJECT, address_field, participant_field, read_marker, recipient_field
+from router.core.ledger.marker import (
+    PARTICIPANT,
+    SUBJECT,
+    address_field,
+    participant_field,
+    recipient_field,
+    rest_field,
+)
+from router.core.ledger.packing import SEPARATORS, pack_marker, read_marker
 from router.core.resources import ConversationStatus
 
 if TYPE_CHECKING:
@@ -95,7 +103,34 @@ class LedgerFields:
     def marker(self, participant_id: str) -> Marker | None:
         """Return a participant's marker; raises OtherFormatError if another release wrote it."""
         text = self.get(participant_field(participant_id))
+        if text and text.endswith(SEPARATORS):
+            text += self.get(rest_field(participant_id)) or ""
         return read_marker(text) if text else None
+
+    def marker_if_read(self, participant_id: str) -> Marker | None:
+        """Return a participant's marker as `marker` does, None if it was not read."""
+        text = self.fields.get(participant_field(participant_id))
+        if text and text.endswith(SEPARATORS):
+            return self.marker(participant_id)
+        return read_marker(text) if text else None
+
+    def markers(self) -> dict[str, Marker]:
+        """Return the markers of all participants by id, of a ledger that was read with all its fields.
+
+        Raises OtherFormatError.
+        """
+        ids = [name.removeprefix(PARTICIPANT) for name in sorted(self.fields) if name.startswith(PARTICIPANT)]
+        found = {participant_id: self.marker(participant_id) for participant_id in ids}
+        return {participant_id: marker for participant_id, marker in found.items() if marker is not None}
+
+    def put_marker(self, participant_id: str, marker: Marker) -> None:
+        """Set a participant's marker; raises FieldNotReadError."""
+        text, rest = pack_marker(marker)
+        name = participant_field(participant_id)
+        if rest is not None or self.fields.get(name, "").endswith(SEPARATORS):
+            self.get(rest_field(participant_id))  # one that was not read would stay
+            self.put(rest_field(participant_id), rest)
+        self.put(name, text)
 
     def announced_at(self, address: Address) -> str | None:
         """Return the id of the participant announced at `address`."""

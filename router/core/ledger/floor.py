@@ -17,7 +17,7 @@ from router.core.handoff_models import (
     OfferMadeData,
 )
 from router.core.keys import Target
-from router.core.ledger.marker import HOLDING_FIELD, PARTICIPANT, Marker, read_marker
+from router.core.ledger.marker import HOLDING_FIELD
 from router.core.resources import AGENT_TYPES, ParticipantType
 from router.core.routing.holding import HandoffRequest, Holder, Holding, read_holding
 from router.core.routing.inputs import AskForPerson, Changed, Ended, Failed, Made, Requested
@@ -28,6 +28,7 @@ from router.core.timestamps import to_text
 if TYPE_CHECKING:
     from router.core.entry_models import EntryData
     from router.core.ledger.fields import LedgerFields
+    from router.core.ledger.marker import Marker
     from router.core.policy import Decision
     from router.core.routing.holding import Offer
     from router.core.routing.inputs import Happening, Input
@@ -63,13 +64,12 @@ def is_of_earlier_release(ledger: LedgerFields) -> bool:
 
 def _find_person(ledger: LedgerFields, team: Team) -> str | None:
     """Return the person who is in the conversation as HUMAN_AGENT; None if nobody is known to be."""
-    for name, text in sorted(ledger.fields.items()) if ledger.known is None else ():
-        marker = read_marker(text) if name.startswith(PARTICIPANT) else None
-        if marker is None or marker.type != ParticipantType.HUMAN_AGENT or not marker.is_present:
+    for participant_id, marker in ledger.markers().items() if ledger.known is None else ():
+        if marker.type != ParticipantType.HUMAN_AGENT or not marker.is_present:
             continue
         agent = next(filter(None, map(team.agent_at, map(from_key, marker.addresses))), None)
         if agent is not None or team.is_holder_foreign:
-            return agent or FOREIGN + name.removeprefix(PARTICIPANT)
+            return agent or FOREIGN + participant_id
     return None
 
 
@@ -146,7 +146,7 @@ def find_customer(ledger: LedgerFields, known_id: str | None = None) -> dict[str
         return None
     customers = [
         (not marker.calls, one != known_id, one, marker)
-        for one, marker in _markers(ledger).items()
+        for one, marker in ledger.markers().items()
         if marker.is_announced and not marker.is_ours and marker.type not in AGENT_TYPES
     ]
     if not customers:
@@ -168,17 +168,8 @@ def is_abandoned(ledger: LedgerFields) -> bool:
     """Return whether all who were announced in a conversation have left it, and their calls are over."""
     if ledger.known is not None or ledger.get("target") is None:
         return False
-    others = [marker for marker in _markers(ledger).values() if not marker.is_ours]
+    others = [marker for marker in ledger.markers().values() if not marker.is_ours]
     return not any(marker.is_announced or (marker.calls and not marker.is_present) for marker in others)
-
-
-def _markers(ledger: LedgerFields) -> dict[str, Marker]:
-    """Return the markers of all participants by id; the ledger was read as a whole."""
-    return {
-        name.removeprefix(PARTICIPANT): read_marker(text)
-        for name, text in sorted(ledger.fields.items())
-        if name.startswith(PARTICIPANT)
-    }
 
 
 def _show(ledger: LedgerFields, participant_id: str, marker: Marker) -> dict[str, Any]:

@@ -41,7 +41,6 @@ from router.core.ledger.marker import (
     address_field,
     keys_of,
     make_marker,
-    participant_field,
 )
 from router.core.resources import Conversation, ConversationStatus, Participant
 from router.core.routing.inputs import CloseFloor
@@ -97,7 +96,7 @@ class Ledger(LedgerFields):
         if calls.are_over:
             return Outcome(Result.STALE, "its call is over")
         if marker is not None and marker.is_announced and not calls.is_new:
-            return self._update(fact, marker.model_copy(update={"calls": calls.known}))
+            return self._update(fact, marker._replace(calls=calls.known))
         return self._announce(participant, fact, marker, calls.known)
 
     def _announce(
@@ -115,7 +114,7 @@ class Ledger(LedgerFields):
             participant, fact, stay=stay, target=target, was_ours=was_ours, calls=calls, aliases=aliases
         )
         is_change = marker is None or (marker.digest, marker.is_present) != (fresh.digest, True)
-        self.put(participant_field(participant.id), fresh.model_dump_json())
+        self.put_marker(participant.id, fresh)
         if outcome:
             return outcome if is_change else Outcome(Result.KNOWN, outcome.reason)
         for key in fresh.addresses:
@@ -164,7 +163,7 @@ class Ledger(LedgerFields):
             return Outcome(Result.KNOWN, "already announced")
         if fact.version == marker.version:
             return Outcome(Result.KNOWN, "no newer than the committed state")
-        self.put(participant_field(participant.id), fresh.model_dump_json())
+        self.put_marker(participant.id, fresh)
         forget_aliases(self, participant.id, set(marker.addresses) - {*fresh.addresses, *marker.aliases})
         restore_aliases(self, participant.id, fresh.addresses)
         updated_at, reported_at = fact.version
@@ -173,8 +172,7 @@ class Ledger(LedgerFields):
 
     def _date(self, participant_id: str, marker: Marker, version: Version) -> None:
         """Note that a marker was still correct at `version`: older facts are stale."""
-        dated = marker.model_copy(update={"version": version})
-        self.put(participant_field(participant_id), dated.model_dump_json())
+        self.put_marker(participant_id, marker._replace(version=version))
 
     def take_removal(self, fact: ParticipantFact) -> Outcome:
         """Take a participant that has left: its stay ends, and older facts change nothing."""
@@ -206,7 +204,7 @@ class Ledger(LedgerFields):
         participant = fact.participant
         keys = marker.addresses + marker.aliases if marker else tuple(one.key for one in participant.addresses)
         forget_aliases(self, participant.id, keys)
-        self.put(participant_field(participant.id), left.model_copy(update={"is_present": False}).model_dump_json())
+        self.put_marker(participant.id, left._replace(is_present=False))
         if marker is None or marker.target is None:
             return Outcome(Result.NOTED, "it had not been announced")
         self._publish(LeftData, fact, distinction=str(marker.stay))
@@ -322,12 +320,13 @@ class Ledger(LedgerFields):
 
     def _data(self, cause: Cause, fields: dict[str, Any]) -> dict[str, Any]:
         """Return the data of an entry: the fields that all have, and its own."""
-        target = str(self.get("target"))
+        common = self.fields
+        target = str(common.get("target"))
         if target == Target.HUMAN_AGENT and is_of_earlier_release(self):
             self.wake_at = cause.received_at // 1000  # for a request, unless somebody is there (worker.floor)
         return {
             "target": target,
-            "reason": str(self.get("reason")),
+            "reason": str(common.get("reason")),
             "account_id": self.account_id,
             "conversation": self.show_conversation(),
             "epoch": self.epoch,
@@ -337,11 +336,12 @@ class Ledger(LedgerFields):
 
     def show_conversation(self) -> dict[str, str | None]:
         """Return the conversation in the shape of EntryConversation."""
+        fields = self.fields  # these are COMMON_FIELDS: every read has them
         return {
             "id": self.conversation_id,
-            "configuration_id": self.get("configuration_id"),
-            "status": self.get("status"),
-            "classic_sid": self.get("classic_sid"),
+            "configuration_id": fields.get("configuration_id"),
+            "status": fields.get("status"),
+            "classic_sid": fields.get("classic_sid"),
         }
 
 

@@ -13,7 +13,8 @@ The fields of a conversation's hash:
     told                                      newest time at which a status callback showed it as open, in µs
     day                                       day of the last event; keeps the hash alive
     r:<CHANNEL>                               our side's address on a channel
-    p:<participant id>                        a Marker
+    p:<participant id>                        a Marker (core.ledger.packing)
+    q:<participant id>                        the rest of a Marker that is too long for one field
     a:<CHANNEL>|<canonical address>           the participant announced there, also of its aliases: one address, one
                                               participant
     m:<CHANNEL>|<canonical address>           a group member that was looked up and is not announced
@@ -23,23 +24,19 @@ The fields of a conversation's hash:
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
-from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
-from router.core.events import STRANGER, Person, Version
-from router.core.formats import FIRST, FORMAT, MARKER
+from router.core.events import STRANGER, Person
+from router.core.formats import FORMAT
 from router.core.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from router.core.addresses import Address
-    from router.core.events import Cause
+    from router.core.events import Cause, Version
     from router.core.policy import Decision
     from router.core.resources import Participant
 
@@ -72,6 +69,11 @@ COMMON_FIELDS: Final = (
 def participant_field(participant_id: str) -> str:
     """Return the hash field of a participant's marker."""
     return f"{PARTICIPANT}{participant_id}"
+
+
+def rest_field(participant_id: str) -> str:
+    """Return the hash field of the rest of a participant's marker."""
+    return f"q:{participant_id}"
 
 
 def address_field(key: str) -> str:
@@ -121,7 +123,7 @@ class Outcome:
     reason: str
 
 
-class Marker(BaseModel):
+class Marker(NamedTuple):
     """The committed state of one participant. `target` is None until it has been announced.
 
     `calls` are the CallSids of its present or last stay that are not over; `has_hung_up` if it left because they were
@@ -129,9 +131,6 @@ class Marker(BaseModel):
     phone.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    format: str = MARKER.current
     version: Version
     digest: str = ""
     type: str = ""
@@ -153,27 +152,6 @@ class Marker(BaseModel):
     def is_erased(self) -> bool:
         """Whether it is announced and its customer was erased: nothing but an event of its own shows it again."""
         return self.is_announced and not self.digest and not self.addresses
-
-
-#: The beginning of every marker that this release writes.
-_CURRENT: Final = f'{{"{FORMAT}":"{MARKER.current}",'
-
-
-@lru_cache(maxsize=1024)  # customers write more than once, and markers rarely change
-def read_marker(text: str) -> Marker:
-    """Parse a marker's field; raises OtherFormatError if another release wrote it, ValidationError if it is none."""
-    if text.startswith(_CURRENT):
-        return Marker.model_validate_json(text)
-    MARKER.require(_format_of(text))  # first: the other fields may have other types there
-    return Marker.model_validate_json(text).model_copy(update={FORMAT: MARKER.current})
-
-
-def _format_of(text: str) -> str:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):  # it is no marker
-        return FIRST
-    return str(found.get(FORMAT, FIRST)) if isinstance(found, dict) else FIRST
 
 
 @value
@@ -216,7 +194,8 @@ def fields_for(
     participant_ids: Iterable[str], addresses: Iterable[Address], call_sids: Iterable[str] = ()
 ) -> list[str]:
     """Return the hash fields that a ledger needs for facts about these participants, addresses and calls."""
-    fields = [*COMMON_FIELDS, *map(participant_field, participant_ids)]
+    ids = list(participant_ids)
+    fields = [*COMMON_FIELDS, *map(participant_field, ids), *map(rest_field, ids)]
     for address in addresses:
         fields += (address_field(address.key), recipient_field(address.channel))
     fields += map(call_field, call_sids)

@@ -62,7 +62,7 @@ async def test_a_commit_sets_and_removes_fields_and_renews_the_marker_ttl(store,
     second.put("target", "ai-agent")
     assert await store.commit([second]) == [True]
     found = await redis.hgetall(key)
-    assert found == {b"rev": b"2", b"format": b"2", b"status": b"ACTIVE", b"target": b"ai-agent"}
+    assert found == {b"rev": b"2", b"format": b"3", b"status": b"ACTIVE", b"target": b"ai-agent"}
     assert MARKER_TTL - 5 <= await redis.ttl(key) <= MARKER_TTL
 
 
@@ -174,7 +174,7 @@ async def test_a_commit_of_thousands_of_fields_is_applied_completely(store, redi
         emptied.put(name, None)
     emptied.put("r:SMS", "x")
     assert await store.commit([emptied]) == [True]
-    assert await read_hash(redis, keys) == {b"rev": b"2", b"format": b"2", b"r:SMS": b"x"}
+    assert await read_hash(redis, keys) == {b"rev": b"2", b"format": b"3", b"r:SMS": b"x"}
 
 
 async def test_ledgers_are_read_with_the_fields_of_their_queries(store):
