@@ -69,8 +69,8 @@ local function publish(is_ours, repeated)
     end
   end
 end
-local function change(hash, life, sets, removals)
-  redis.call('HINCRBY', hash, 'rev', 1)
+local function change(hash, life, sets, removals, revision)
+  sets[#sets + 1], sets[#sets + 2] = 'rev', string.format('%d', revision + 1)
   for first = 1, #sets, 1000 do -- unpack fails with several thousand values
     redis.call('HSET', hash, unpack(sets, first, math.min(first + 999, #sets)))
   end
@@ -99,7 +99,7 @@ local function hear(hash, heard, repeated) -- returns the open turn, nil if noth
   end
   return is_new and turn
 end
-local function set_timers(hash, life, timers, is_ours, has_changed, repeated)
+local function set_timers(hash, life, timers, is_ours, has_changed, repeated, revision)
   local name, due, heard = take(), take(), take_list(2)
   local times = {}
   if due ~= '' then
@@ -109,9 +109,10 @@ local function set_timers(hash, life, timers, is_ours, has_changed, repeated)
     local ready, most, most_bytes = tonumber(take()), tonumber(take()), tonumber(take())
     local turn = is_ours and hear(hash, heard, repeated)
     if turn then
-      redis.call('HSET', hash, 'turn', turn)
-      if not has_changed then
-        change(hash, life, {}, {})
+      if has_changed then
+        redis.call('HSET', hash, 'turn', turn)
+      else
+        change(hash, life, { 'turn', turn }, {}, revision)
       end
       local began = tonumber(string.match(turn, '^%d+'))
       times[#times + 1] = #turn < most_bytes and math.min(ready, began + most) or 0
@@ -130,8 +131,9 @@ while at < #ARGV do
   for _ = 1, tonumber(take()) do
     publish(is_ours, repeated)
   end
-  if is_ours and #sets + #removals > 0 then
-    change(hash, life, sets, removals)
+  local has_changed = #sets + #removals > 0
+  if is_ours and has_changed then
+    change(hash, life, sets, removals, revision)
   end
   local active = tonumber(take())
   if active > 0 then
@@ -142,7 +144,7 @@ while at < #ARGV do
   end
   local timers = tonumber(take())
   if timers > 0 then
-    set_timers(hash, life, KEYS[timers], is_ours, #sets + #removals > 0, repeated)
+    set_timers(hash, life, KEYS[timers], is_ours, has_changed, repeated, revision)
   end
   local journal = tonumber(take())
   if journal > 0 then

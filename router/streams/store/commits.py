@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.entries import Draft, sealed_fields
@@ -95,13 +96,11 @@ class CommitCalls:
         keys.append(name)
         life = min(self._marker_ttl, CLOSED_LIFE) if ledger.is_closed else self._marker_ttl
         args += (len(keys), ledger.revision, life)
-        removals = []
-        sets: list[str] = []
-        for field_name, value in ledger.changes.items():
-            if value is None:
-                removals.append(field_name)
-            else:
-                sets += (field_name, value)
+        kept, removals = ledger.changes, list[str]()
+        if None in kept.values():  # else no loop over the fields: a hundred steps of a new customer's message
+            removals = [name for name, value in kept.items() if value is None]
+            kept = {name: value for name, value in kept.items() if value is not None}
+        sets = list(chain.from_iterable(kept.items()))
         if ledger.changes and ledger.fields.get(FORMAT) != LEDGER.current:
             sets += (FORMAT, LEDGER.current)
         args += (len(sets) // 2, *sets, len(removals), *removals, len(ledger.entries))
