@@ -18,16 +18,28 @@ T = TypeVar("T")
 LONGEST: Final = 256
 
 
+class _LongError(Exception):
+    """Raised where the cache would keep a result: it keeps no exception."""
+
+
 def remembering(most: int) -> Callable[[Callable[[str, str], T]], Callable[[str, str], T]]:
     """Cache the last `most` results of a function of two texts, except for texts longer than LONGEST."""
 
     def decorate(function: Callable[[str, str], T]) -> Callable[[str, str], T]:
-        remembered = lru_cache(maxsize=most)(function)
+        @lru_cache(maxsize=most)
+        def remembered(one: str, other: str) -> T:
+            if len(one) + len(other) > LONGEST:
+                raise _LongError
+            return function(one, other)
 
         @wraps(function)
         def call(one: str, other: str) -> T:
-            # One addition: 4 steps less, 5 times for a known customer's message and 22 times for a new one's.
-            return remembered(one, other) if len(one + other) <= LONGEST else function(one, other)
+            try:
+                # The length is looked at only for what is not cached. Gain, by tests.benchmarks.steps: 9 of 18 steps,
+                # 5 times for a known customer's message and 22 times for a new one's.
+                return remembered(one, other)
+            except _LongError:
+                return function(one, other)
 
         return call
 
