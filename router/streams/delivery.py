@@ -48,7 +48,9 @@ def size_of(delivery: Delivery) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The delivery is finished and may be acknowledged."""
+    """The delivery is finished and may be acknowledged; the commands `along` go first, in the same round trip."""
+
+    along: tuple[tuple[str, ...], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

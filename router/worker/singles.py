@@ -29,6 +29,8 @@ from router.worker.verdicts import Patience, after_failed_read, to_verdict
 from router.worker.work import begin, inbound_reader, report, require_open
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from router.core.judging.routes import Route
     from router.core.judging.rules import EventRules
     from router.core.judging.unconfirmed import Unconfirmed
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from router.worker.calls import CallPath
     from router.worker.work import BatchMisses, DeliveredWork
 
+_DONE: Final = Done()
 _HEARD: Final = Outcome(Result.KNOWN, "published in its conversation, which has closed since")
 #: How many commits an event may lose to other workers before it waits.
 RACES: Final = 20
@@ -274,19 +277,15 @@ class SinglePath:
             case Wait():
                 return self._patience.judge(work, outcome)
             case Unusable():
-                await self._end_creating(work)
+                await self._store.end_creating(work.account_id, work.creating)
                 return to_verdict(outcome)
-
-    async def _end_creating(self, work: DeliveredWork) -> None:
-        if work.creating:
-            await self._store.end_creating(work.account_id, work.creating)
 
     async def _take(self, work: DeliveredWork, resolved: Resolved) -> Step:
         """Commit a resolution, again after each lost race; if its conversation has closed meanwhile, start over."""
         account_id, conversation_id = work.account_id, resolved.conversation_id
         self._patience.note_found(account_id)
         # Before the commit: a successor must find the conversation, or it would open another once that has closed.
-        await self._remember(work, resolved)
+        routes = await self._remember(work, resolved)
 
         def apply(ledger: Ledger) -> Outcome:
             return self._rules.apply_resolved(work, self._accounts.state(account_id), resolved, ledger)
@@ -298,13 +297,14 @@ class SinglePath:
                 ledger = self._store.make_ledger(account_id, conversation_id)
                 outcome = apply(ledger)
             else:
+                await self._store.write_routes(routes)
+                routes = ()
                 fields = resolved_fields(work, resolved)
                 ledger, outcome = await read_and_apply(self._store, account_id, conversation_id, fields, apply)
             if outcome.result is Result.GONE:
                 return await self._gone(work)
-            if (ledger.has_news or not is_assumed) and await self._commit(ledger):
+            if (ledger.has_news or not is_assumed) and await self._commit(ledger, routes):
                 work.ledger, work.outcome, work.published = ledger, outcome, ledger.entries
-                await self._end_creating(work)
                 return await self._finish(work)
         return Progress.JUDGE_AGAIN
 
@@ -318,17 +318,16 @@ class SinglePath:
         # The API still shows the conversation as open although it was reported as closed: give it time.
         return Later("its conversation has just closed", STEP_BACK)
 
-    async def _remember(self, work: DeliveredWork, resolved: Resolved) -> None:
-        """Store the facts by which the next event of these addresses, call or classic conversation needs no request."""
+    async def _remember(self, work: DeliveredWork, resolved: Resolved) -> Sequence[tuple[str, str, Route]]:
+        """Store the facts by which the next event of the same needs no request, except the routes, which it returns."""
         if work.kind.remember is None:
-            return
+            return ()
         memory = work.kind.remember(self._rules.of(work.account_id), work, resolved)
-        if memory.name is not None:
-            await self._store.write_routes([(work.account_id, memory.name, memory.route)])
         if memory.known_at:
             await self._store.persons.write(work.account_id, *memory.known_at)
         if memory.call_sid is not None:
             await self._calls.remember(work.account_id, memory.call_sid, resolved)
+        return [] if memory.name is None or memory.route is None else [(work.account_id, memory.name, memory.route)]
 
     async def _finish(self, work: DeliveredWork) -> Step:
         if work.ledger is not None:
@@ -340,11 +339,11 @@ class SinglePath:
                 await self._closings.follow(work.ledger)
             self._unconfirmed.note([work])
         report(work, self._rules.clock(), self._stories)
-        return Done()
+        return Done(self._store.ending_creating(work.account_id, work.creating)) if work.creating else _DONE
 
-    async def _commit(self, ledger: Ledger) -> bool:
-        """Commit a ledger's changes, if any; return False if another worker committed first."""
+    async def _commit(self, ledger: Ledger, routes: Sequence[tuple[str, str, Route]] = ()) -> bool:
+        """Write routes and commit a ledger's changes, if any; return False if another worker committed first."""
         if not ledger.has_news:
             return True
-        (is_committed,) = await self._store.commit([ledger])
+        (is_committed,) = await self._store.commit([ledger], routes=routes)
         return is_committed

@@ -26,7 +26,7 @@ from router.settings.policy_file import read_policy
 from router.simulator.messages import SimulatedWebhook, callback, message
 from router.streams.client.clock import RedisClock
 from router.streams.consuming.groups import ensure_group
-from router.streams.delivery import Delivery, Later, StreamRef
+from router.streams.delivery import Delivery, Done, Later, StreamRef
 from router.streams.store.append import Appender, InboundFields
 from router.streams.store.ledgers import Store
 from router.streams.store.turns import TurnStore
@@ -195,7 +195,9 @@ class WorkerHarness:
             report(work, resolver.rules.clock(), resolver.stories)
         results: dict[str, Any] = {work.delivery.entry_id: work.outcome.result for work in settled}
         for delivery in left:
-            results[delivery.entry_id] = await resolver.singles.attempt(delivery)
+            verdict = results[delivery.entry_id] = await resolver.singles.attempt(delivery)
+            for command in verdict.along if isinstance(verdict, Done) else ():  # the consumer would send them now
+                await self.redis.execute_command(*command)
         return [results[delivery.entry_id] for delivery in deliveries]
 
     async def finish(self, delivery: Delivery, *, by: Resolver | None = None) -> Any:

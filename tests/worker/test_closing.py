@@ -111,8 +111,8 @@ async def test_the_conversation_is_known_before_the_commit(harness, monkeypatch,
     make = SOURCES.get(source, lambda _: call(account_sid=ACCOUNT, sender=CUSTOMER, recipient=OURS, sid=CALL))
     commit = Store.commit
 
-    async def commit_and_die(self, ledgers):
-        await commit(self, ledgers)
+    async def commit_and_die(self, ledgers, **more):
+        await commit(self, ledgers, **more)
         if ledgers:
             raise ConnectionError("the worker died")
         return []

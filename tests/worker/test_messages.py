@@ -352,11 +352,11 @@ async def test_a_lost_closing_is_published_once(harness, monkeypatch):
     harness.clock.advance(61)
     commit, lost = type(harness.resolver.singles)._commit, []
 
-    async def lose_once(self, ledger):
+    async def lose_once(self, ledger, routes=()):
         if ledger.entries and not lost:
             lost.append(ledger)
             return False
-        return await commit(self, ledger)
+        return await commit(self, ledger, routes)
 
     monkeypatch.setattr(type(harness.resolver.singles), "_commit", lose_once)
     assert await harness.settle(harness.sms()) == [DONE]

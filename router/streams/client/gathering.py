@@ -9,7 +9,9 @@ heartbeats. Transactions are sent alone, and so is everything in a Cluster, wher
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from copy import copy
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from router.streams.client.cluster import ClusterClient
@@ -36,6 +38,20 @@ def make_gathering_client(redis: Redis) -> Redis:
     Gain, by a timer: a round trip alone takes 80 to 100 µs of CPU, a gathered one 10 to 15.
     """
     return redis if isinstance(redis, ClusterClient) else _GatheringClient(redis)
+
+
+async def run_commands(redis: Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Send commands in one pipeline, in order; returns a result or an exception for each.
+
+    Not for a Cluster. Raises RedisError or OSError if there was no answer at all.
+    """
+    if isinstance(redis, _GatheringClient):
+        # Without a pipeline object. Gain, by tests.benchmarks.steps: 250 steps of a new customer's message.
+        return await redis.run([(command, {}) for command in commands])
+    pipeline = redis.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)
+    return await pipeline.execute(raise_on_error=False)
 
 
 class _GatheringClient(Client):
@@ -82,8 +98,7 @@ class _GatheringClient(Client):
 
     async def _send(self, batch: Batch) -> None:
         pipeline = Client.pipeline(self, transaction=False)
-        for commands, _ in batch:
-            pipeline.command_stack += commands
+        pipeline.command_stack = [command for commands, _ in batch for command in commands]
         results: list[Any] | None = None
         problem: Exception = ConnectionAbortedError("the pipeline was cut off")
         try:
@@ -94,10 +109,8 @@ class _GatheringClient(Client):
             _resolve(batch, results, problem)
 
     def _next_batch(self) -> Batch:
-        count, size = 0, 0
-        while count < len(self._waiting) and (not count or size + len(self._waiting[count][0]) <= MAX_COMMANDS):
-            size += len(self._waiting[count][0])
-            count += 1
+        sizes = accumulate([len(commands) for commands, _ in self._waiting])
+        count = max(1, bisect_right(list(sizes), MAX_COMMANDS))
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         return batch
 

@@ -18,6 +18,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from router.core.keys import confirmation
 from router.streams.client.cluster import ClusterClient, slot_of
+from router.streams.client.gathering import run_commands
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,15 +78,27 @@ def flatten(fields: Mapping[Any, Any]) -> list[Any]:
 
 
 async def run_all(
-    redis: Redis, script: Script, calls: Sequence[Call], replication: Replication = NO_REPLICATION
+    redis: Redis,
+    script: Script,
+    calls: Sequence[Call],
+    replication: Replication = NO_REPLICATION,
+    *,
+    before: Sequence[tuple[Any, ...]] = (),
 ) -> list[Any]:
     """Run one script for many (keys, args) in one pipeline; returns a result or an exception for each.
 
+    The commands `before` are done first: within the pipeline if one server has all keys and no replica is waited for,
+    else each by itself. The first error of theirs is raised; in the pipeline the script has run all the same.
     The result is a NotReplicatedError where too few replicas confirmed. Raises RedisError if the pipeline gets no
     answer: then any of the runs may have happened. In a Cluster each node's part fails by itself; it raises only if no
     node answers.
     """
-    results = await _run_all(redis, script, calls, replication)
+    if before and (replication.replicas or isinstance(redis, ClusterClient)):
+        client: Any = redis  # redis-py's method has no types
+        for command in before:
+            await client.execute_command(*command)
+        before = ()
+    results = await _run_all(redis, script, calls, replication, before)
     forgotten = [index for index, result in enumerate(results) if isinstance(result, NoScriptError)]
     if forgotten:
         await redis.script_load(script.text)
@@ -123,14 +136,34 @@ async def confirm(redis: Redis, key: str, replication: Replication) -> None:
         raise result
 
 
-async def _run_all(redis: Redis, script: Script, calls: Sequence[Call], replication: Replication) -> list[Any]:
+async def _run_all(
+    redis: Redis,
+    script: Script,
+    calls: Sequence[Call],
+    replication: Replication,
+    before: Sequence[tuple[Any, ...]] = (),
+) -> list[Any]:
     if not isinstance(redis, ClusterClient):
+        if not replication.replicas:
+            return await _run_plain(redis, script, calls, before)
         return await _run_part(redis, script, calls, replication)
 
     async def run(node: Redis, part: Sequence[int], is_asking: bool) -> list[Any]:  # noqa: FBT001 - see cluster.Run
         return await _run_part(node, script, [calls[index] for index in part], replication, is_asking=is_asking)
 
     return await redis.run_on_nodes([slot_of(keys[0]) for keys, _ in calls], run)
+
+
+async def _run_plain(
+    redis: Redis, script: Script, calls: Sequence[Call], before: Sequence[tuple[Any, ...]]
+) -> list[Any]:
+    """Run the calls on the only server."""
+    commands = [("EVALSHA", script.sha, len(keys), *keys, *args) for keys, args in calls]
+    results = await run_commands(redis, [*before, *commands] if before else commands)
+    for result in results[: len(before)]:
+        if isinstance(result, Exception):
+            raise result
+    return results[len(before) :]
 
 
 async def _run_part(

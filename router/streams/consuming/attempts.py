@@ -19,6 +19,7 @@ from router.core.errors import AuthenticationError, UnavailableError
 from router.core.stories import StageName
 from router.logs import describe, describe_fully, log
 from router.streams.client.connection import RedisError
+from router.streams.consuming.ack_groups import AckGroups
 from router.streams.consuming.lanes import kept_lane
 from router.streams.consuming.window import WorkResult
 from router.streams.delivery import LONGEST_PAUSE, Delivery, Later, Limits, Poison, Verdict, pause_of
@@ -83,7 +84,7 @@ class Attempts:
         parker: Parker,
         admission: Admission,
         liveness: Liveness,
-        acknowledge: Callable[[list[Delivery]], Awaitable[None]],
+        acknowledge: Callable[..., Awaitable[None]],
         on_result: Callable[[str], None],
     ) -> None:
         self._attempt = attempt
@@ -94,7 +95,7 @@ class Attempts:
         self._parker = parker
         self._admission = admission
         self._liveness = liveness
-        self._acknowledge = acknowledge
+        self._groups = AckGroups(acknowledge)
         self._on_result = on_result
         self.window: Window[Delivery]
 
@@ -202,7 +203,7 @@ class Attempts:
             return await self._wait(tries, verdict.reason, is_usual=verdict.is_usual)
         if isinstance(verdict, Poison):
             return await self._give_up(tries, verdict.reason, deliveries=max(tries.count + 1, delivery.crashes))
-        await self._acknowledge([delivery])
+        await self._groups.acknowledge(delivery, verdict.along)
         self._lanes.note_success(self._admission.lane_of(delivery))
         return AttemptOutcome.ENDED
 

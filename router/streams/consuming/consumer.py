@@ -252,7 +252,7 @@ class StreamConsumer:
             parker=self._parker,
             admission=self._admission,
             liveness=self.liveness,
-            acknowledge=lambda deliveries: self.acknowledge(deliveries),  # noqa: PLW0108 - it is looked up when it is called
+            acknowledge=lambda *group: self.acknowledge(*group),  # noqa: PLW0108 - it is looked up when it is called
             on_result=on_result,
         )
 

@@ -24,6 +24,8 @@ from router.tasks import finish
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from redis.asyncio.client import Pipeline
+
     from router.core.keys import Keys
     from router.streams.client.connection import Redis
     from router.streams.consuming.groups import Heartbeat
@@ -98,24 +100,19 @@ class PendingEntries:
                 if not await self.crashes.forget_consumer(stream, self._consumer):
                     await self.crashes.note_leaving(stream)
 
-    async def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
+    async def acknowledge(self, deliveries: Iterable[Delivery], along: Iterable[tuple[str, ...]] = ()) -> None:
         """Acknowledge finished deliveries in one round trip; after a RedisError they may be repeated.
 
-        The lines of stories go before, in the same round trip, and their failure is none of the acknowledgement.
+        The lines of stories go before, in the same round trip, and their failure is none of the acknowledgement. So do
+        the commands `along`, whose failure is.
         """
-        by_stream: dict[str, list[str]] = {}
         done = list(deliveries)
-        for delivery in done:
-            by_stream.setdefault(delivery.stream.key, []).append(delivery.entry_id)
         pipeline = self._gathering.pipeline(transaction=False)
         stories = self.telling.writer if self.telling is not None else None
         batches = stories.take() if stories is not None else []
         first = stories.put(pipeline, batches) if stories is not None else 0
-        for stream, ids in by_stream.items():
-            pipeline.xack(stream, self.group, *ids)
-        for delivery in done:
-            if delivery.crashes:
-                pipeline.hdel(self.crashes.key(delivery.stream), delivery.entry_id)
+        pipeline.command_stack += [(command, {}) for command in along]
+        self._put(pipeline, done)
         try:
             results = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError) as error:
@@ -129,6 +126,16 @@ class PendingEntries:
                 raise result
         self._budget.note_done(len(done))
         self.release(done)
+
+    def _put(self, pipeline: Pipeline, done: Iterable[Delivery]) -> None:
+        by_stream: dict[str, list[str]] = {}
+        for delivery in done:
+            by_stream.setdefault(delivery.stream.key, []).append(delivery.entry_id)
+        for stream, ids in by_stream.items():
+            pipeline.xack(stream, self.group, *ids)
+        for delivery in done:
+            if delivery.crashes:
+                pipeline.hdel(self.crashes.key(delivery.stream), delivery.entry_id)
 
     def tell(self, delivery: Delivery, stage: StageName, detail: str) -> None:
         """Tell a stage of an entry's story, if stories are kept."""

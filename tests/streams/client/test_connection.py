@@ -8,6 +8,7 @@ import time
 import pytest
 
 from router.streams.client.connection import RedisError, Script, connect, load_script, run_all, split_by_server
+from router.streams.client.gathering import make_gathering_client
 from tests.support.waiting import deadline, scaled
 
 pytestmark = pytest.mark.real
@@ -59,6 +60,20 @@ async def test_run_all_has_a_result_or_an_error_for_each_call(redis):
     first, second, third = await run_all(redis, script, calls)
     assert (first, third) == (1, 3)
     assert isinstance(second, RedisError)
+    await redis.delete("{0}:n")
+
+
+@pytest.mark.parametrize("make", [lambda redis: redis, make_gathering_client], ids=["alone", "gathered"])
+async def test_commands_go_before_the_scripts(redis, make):
+    """What they wrote is there when the first script runs; if one is refused, its error is raised."""
+    script, before = Script("return redis.call('INCRBY', KEYS[1], ARGV[1])"), ("SET", "{0}:n", "40", "EX", 60)
+    calls = [(["{0}:n"], [1]), (["{0}:n"], ["x"])]
+    for _ in range(2):
+        counted, refused = await run_all(make(redis), script, calls, before=[before])
+        assert (counted, isinstance(refused, RedisError)) == (41, True)
+        await redis.script_flush()
+    with pytest.raises(RedisError, match="not an integer"):
+        await run_all(make(redis), script, calls, before=[before, ("EXPIRE", "{0}:n", "x")])
     await redis.delete("{0}:n")
 
 

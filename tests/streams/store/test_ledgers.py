@@ -354,6 +354,14 @@ async def test_routes_are_read_as_written_and_expire(store, redis, keys):
     assert await store.read_routes([]) == []
 
 
+async def test_routes_are_written_with_a_commit_and_also_if_it_is_lost(store):
+    """The next event must find the conversation even if another worker has committed it meanwhile."""
+    route = Route("c1", "p1", "CUSTOMER", 123)
+    assert await store.commit([make_ledger("c1", status="ACTIVE")], routes=[(ACCOUNT, "one", route)]) == [True]
+    assert await store.commit([make_ledger("c1", status="ACTIVE")], routes=[(ACCOUNT, "other", route)]) == [False]
+    assert await store.read_routes([(ACCOUNT, "one"), (ACCOUNT, "other")]) == [route, route]
+
+
 async def test_a_pair_has_one_name_in_every_notation():
     """The name differs by configuration, channel and side, not by how the addresses are written."""
     one = pair_of("conf", Address("SMS", "+14155550101"), Address("SMS", "+15557650001"))
@@ -403,3 +411,4 @@ async def test_a_creation_is_visible_to_other_workers_until_it_ends(store, redis
     assert 0 < await redis.ttl(keys.creating(ACCOUNT, one.key)) <= 60
     await store.end_creating(ACCOUNT, [one])
     assert await store.are_being_created(wanted) == [False] * 4
+    assert store.ending_creating(ACCOUNT, [one]) == (("DEL", keys.creating(ACCOUNT, one.key)),)
