@@ -94,6 +94,20 @@ async def test_a_burst(place):
     assert (await place.due(), await place.field(TURN_FIELD)) == (None, None)
 
 
+@pytest.mark.real
+async def test_the_memory_of_a_turn(place):
+    """A ledger takes the memory that it took before, once a turn that was too long for its form is published."""
+    key = place.keys.conversation(ACCOUNT, CONVERSATION)
+    await place.announce()
+    assert await place.redis.object("encoding", key) == b"listpack"
+    await place.say("hi")
+    assert await place.redis.object("encoding", key) == b"hashtable"
+    await place.later(QUIET / 1000)
+    assert await place.turns() == [["hi"]]
+    assert await place.redis.object("encoding", key) == b"listpack"
+    assert await place.redis.ttl(key) > 0
+
+
 async def test_most(place):
     """The timer of a customer who does not stop is never later than the first message and `most`."""
     await place.announce(quiet=4)

@@ -69,6 +69,19 @@ local function publish(is_ours, repeated)
     end
   end
 end
+local function shrink(hash) -- after a long value a hash takes twice the memory until it is written anew
+  if redis.call('HLEN', hash) > 128 then
+    return
+  end
+  local fields = redis.call('HGETALL', hash)
+  for _, text in ipairs(fields) do
+    if #text > 64 then
+      return
+    end
+  end
+  redis.call('DEL', hash)
+  redis.call('HSET', hash, unpack(fields))
+end
 local function change(hash, life, sets, removals, revision)
   sets[#sets + 1], sets[#sets + 2] = 'rev', string.format('%d', revision + 1)
   for first = 1, #sets, 1000 do -- unpack fails with several thousand values
@@ -76,6 +89,11 @@ local function change(hash, life, sets, removals, revision)
   end
   for first = 1, #removals, 1000 do
     redis.call('HDEL', hash, unpack(removals, first, math.min(first + 999, #removals)))
+  end
+  for _, name in ipairs(removals) do
+    if name == 'turn' then
+      shrink(hash)
+    end
   end
   redis.call('EXPIRE', hash, life)
 end
