@@ -18,7 +18,6 @@ ticket and the API's acceptance (docs/guarantees.md).
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -30,6 +29,7 @@ from router.core.entries import SOURCE_PREFIX
 from router.core.errors import ApiError, RouterError, UnusableError, had_no_effect
 from router.core.routing.commands import Command, check_data, write_command
 from router.core.sealing import NO_KEYS, SealedKind
+from router.core.values import Value
 from router.streams.client.scripts import NO_REPLICATION, Replication, confirm, load_script, run_confirmed
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ class StaleEpochError(RouterError):
         self.begun_for = begun_for
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(Value):
     """The epoch in which a step was prepared: it is begun while the conversation is still in it, else never.
 
     With a `target`, that must hold the conversation too: entries about it reach both targets.
@@ -107,22 +106,19 @@ class OutgoingText(Protocol):
         """Return whether the conversation contains it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Doubt:
+class Doubt(Value):
     """The step was begun `age` seconds ago and may have had its effect."""
 
     age: float
 
 
-@dataclass(frozen=True, slots=True)
-class _FirstTry:
+class _FirstTry(Value):
     """The step was not begun before; `state` is its field in Redis now."""
 
     state: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Finished:
+class _Finished(Value):
     """The step is done."""
 
     value: str

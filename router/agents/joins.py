@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from router.core.errors import ConflictError, NotFoundError, RequestError, UnavailableError, had_no_effect
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,8 +35,7 @@ class JoinOutcome(StrEnum):
     LEFT = "customer-left"
 
 
-@dataclass(frozen=True, slots=True)
-class JoinRequest:
+class JoinRequest(Value):
     """The participant to join as."""
 
     type: ParticipantType

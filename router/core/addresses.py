@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from router.core.caching import remembering
-from router.core.values import value
+from router.core.values import Value
 
 
 class Channel(StrEnum):
@@ -69,8 +69,7 @@ _USER_ID: Final = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
 _NOBODY: Final = "anonymous.invalid"
 
 
-@value
-class Address:
+class Address(Value):
     """One end of a channel: `channel` (upper case) and `value` exactly as Twilio wrote it."""
 
     channel: str

@@ -52,7 +52,7 @@ from router.core.handoff_models import (
 from router.core.sealed_texts import ENTRY, open_texts, seal_document
 from router.core.sealing import NO_KEYS, SealedKind
 from router.core.timestamps import to_text
-from router.core.values import value
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -139,8 +139,7 @@ class Entry(Model):
     data: SerializeAsAny[EntryData]
 
 
-@value
-class Draft:
+class Draft(Value):
     """An entry to be written, without the models: its values were validated where they came in.
 
     Building the models takes twice as long as everything else about a message. Tests prove that they write the same.

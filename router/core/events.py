@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from router.core.provider_fields import NO_FIELDS
-from router.core.values import value
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
@@ -35,8 +35,7 @@ class SourceName(StrEnum):
 COMMANDS_SOURCE: Final = "commands"
 
 
-@value
-class Identity:
+class Identity(Value):
     """The facts about a webhook that the receiver needs: account, idempotency key and subject.
 
     `subject` is the conversation or the pair of addresses: events of one subject are processed in order. `aliases` are
@@ -50,8 +49,7 @@ class Identity:
     aliases: tuple[str, ...] = ()
 
 
-@value
-class SharedBody:
+class SharedBody(Value):
     """The part of the bodies of one webhook's events that is the same in all of them, and therefore stored once."""
 
     name: str
@@ -63,8 +61,7 @@ def share(data: bytes) -> SharedBody:
     return SharedBody(sha256(data).hexdigest()[:32], data)
 
 
-@value
-class InboundEntry:
+class InboundEntry(Value):
     """One entry of the inbound stream: the raw body and what the receiver determined about it.
 
     `received_at` is in microseconds since 1970; `is_redelivered` is True if another consumer may have started on it.
@@ -105,8 +102,7 @@ class Version(NamedTuple):
     reported_at: int
 
 
-@value
-class Cause:
+class Cause(Value):
     """The webhook that caused an entry. `received_at` is in µs since 1970; `event_id` follows from the key."""
 
     source: str
@@ -153,8 +149,7 @@ class Referral(NamedTuple):
     media: tuple[Medium, ...] = ()
 
 
-@value
-class Content:
+class Content(Value):
     """The content of a communication. `is_cut` if the source did not keep the whole text.
 
     `in_reply_to` is the id of the message that is answered. `opt_out` is STOP, START or HELP if Twilio has answered the
@@ -173,8 +168,7 @@ class Content:
     provider: ProviderFields = NO_FIELDS
 
 
-@value
-class Person:
+class Person(Value):
     """A customer's ids and names besides the address; None where the channel does not give them.
 
     `external_user_id` identifies a WhatsApp user, whose phone may be hidden, and `parent_external_user_id` the same
@@ -191,8 +185,7 @@ class Person:
 STRANGER: Final = Person()
 
 
-@value
-class MessageReceived:
+class MessageReceived(Value):
     """A customer wrote to one of our addresses; the conversation is not known yet.
 
     `person` is who wrote it. `others` are the further members of a group message, if the source names them. `sent_at`
@@ -228,8 +221,7 @@ class Change(StrEnum):
     REMOVED = "removed"
 
 
-@value
-class ParticipantReported:
+class ParticipantReported(Value):
     """Twilio reported a participant: the payload is the participant."""
 
     cause: Cause
@@ -239,8 +231,7 @@ class ParticipantReported:
     version: Version
 
 
-@value
-class ConversationReported:
+class ConversationReported(Value):
     """Twilio reported a conversation; this is how its closing becomes known."""
 
     cause: Cause
@@ -249,8 +240,7 @@ class ConversationReported:
     version: Version
 
 
-@value
-class CommunicationReported:
+class CommunicationReported(Value):
     """Twilio reported a communication; the participant id identifies its author."""
 
     cause: Cause
@@ -258,8 +248,7 @@ class CommunicationReported:
     communication: Communication
 
 
-@value
-class ClassicReported:
+class ClassicReported(Value):
     """Twilio reported a change in a classic conversation (SIDs CH, MB, IM).
 
     `kind` is participant, conversation or message. A participant is identified by address (`customer` at our
@@ -293,8 +282,7 @@ class ClassicReported:
     updated_at: str | None = None
 
 
-@value
-class CallReported:
+class CallReported(Value):
     """Twilio reported an inbound call that comes in, continues, or is over (`is_over`), by its CallStatus.
 
     `customer` is None if the caller withheld the number, `recipient` if an app called no number. No webhook names the
@@ -312,8 +300,7 @@ class CallReported:
     handoff: str | None = None
 
 
-@value
-class Disregarded:
+class Disregarded(Value):
     """An event that is irrelevant here or of an unknown type; `reason` says which."""
 
     cause: Cause

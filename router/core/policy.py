@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 from router.core.addresses import PHONE_CHANNELS, Address, canonicalize, with_plus
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +25,7 @@ DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 ALL_DAYS: Final = frozenset(range(7))
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Value):
     """The facts that a decision may depend on. A rule on an unknown fact (None) does not match; `now` is aware."""
 
     source: str
@@ -67,8 +67,7 @@ MAX_BURST: Final = 300
 _NOTHING: Final = Asking()
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Value):
     """The target (None: the participant is ignored), the reason, which names the rule, and what the rule asks for."""
 
     target: Target | None

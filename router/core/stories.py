@@ -25,7 +25,7 @@ import orjson
 from router.core.addresses import Channel, canonicalize, parse_address, with_plus
 from router.core.ids import SID_DIGITS
 from router.core.timestamps import to_microseconds, to_text
-from router.core.values import value
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,8 +64,7 @@ class StageName(StrEnum):
     REPLAYED = "replayed"
 
 
-@value
-class StoryStage:
+class StoryStage(Value):
     """One stage: `at` in µs since 1970, the process that reached it, the id of what it is about, and the details.
 
     `id` is the event id where the stage is one of an event. `detail` is one line for people, with no address unmasked.
@@ -88,8 +87,7 @@ class StoryStage:
         }
 
 
-@value
-class Story:
+class Story(Value):
     """The story of `subject`: an event id, a conversation, a participant or an address; stages in order of time."""
 
     found: bool

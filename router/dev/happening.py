@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
-from router.core.values import value
 from router.process.terminal import Style
 
 
@@ -42,7 +41,7 @@ class LineKind(Enum):
 SIGNS: Final = "".join(kind.sign() for kind in LineKind)
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Happening:
     """One line of `dev`.
 

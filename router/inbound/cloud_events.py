@@ -6,10 +6,10 @@ Attributes: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any, Final
 
 from router.core.errors import UnreadableError
+from router.core.values import Value
 from router.inbound.webhook import get_text
 
 _ACCOUNT: Final = re.compile(r"AC[0-9a-fA-F]{32}")
@@ -17,8 +17,7 @@ _ACCOUNT: Final = re.compile(r"AC[0-9a-fA-F]{32}")
 _ACCOUNT_NAMES: Final = ("accountSid", "accountId", "AccountSid", "account_sid")
 
 
-@dataclass(frozen=True, slots=True)
-class CloudEvent:
+class CloudEvent(Value):
     """One event; `time` is text as received, `data` the payload of its type."""
 
     id: str

@@ -15,7 +15,6 @@ Webhook sink: https://www.twilio.com/docs/events/webhook-quickstart
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlencode
@@ -26,6 +25,7 @@ from router.core.addresses import Address, parse_address
 from router.core.errors import UnreadableError
 from router.core.events import Cause, Change, Disregarded, Event, Identity, InboundEntry
 from router.core.signing.form import Form
+from router.core.values import replace
 from router.inbound import conversations, messaging
 from router.inbound.classic.fields import DISREGARDED, EVENTS, ClassicFields, classic_key, normalize_classic
 from router.inbound.classic.fields import ROWS as CLASSIC_ROWS

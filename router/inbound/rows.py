@@ -5,8 +5,9 @@ Each parser exports its rows as `ROWS`, next to the code that they describe; rou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from router.core.values import Value
 
 #: Types of entries (core.entries).
 JOINED: Final = "participant.joined"
@@ -21,8 +22,7 @@ NOTED: Final = ("noted",)
 IGNORED: Final[tuple[str, ...]] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class EventTypeRow:
+class EventTypeRow(Value):
     """One event type: the types of entries that it can lead to, NOTED or IGNORED.
 
     `because` is the parser's reason for an ignored event, else a condition or an explanation. `kind` distinguishes rows

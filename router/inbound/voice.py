@@ -9,7 +9,6 @@ Parameters: https://www.twilio.com/docs/usage/webhooks/voice-webhooks
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +16,7 @@ from router.core.calls import GOING_ON, OVER, call_key, call_party
 from router.core.errors import UnreadableError
 from router.core.events import CallReported, Cause, Disregarded, Event, Identity, InboundEntry, SourceName
 from router.core.signing.form import parse_form
+from router.core.values import Value
 from router.inbound.callbacks import ROW, identify_callback, is_marked, normalize_callback, read_callback
 from router.inbound.rows import IGNORED, JOINED, LEFT, REQUESTED, EventTypeRow
 from router.inbound.webhook import Piece, require
@@ -74,8 +74,7 @@ _MAX_LENGTH: Final = 64
 _NOT_STATUS: Final = re.compile(r"[^a-z-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class CallRequest:
+class CallRequest(Value):
     """The parameters of a call's webhook; `during_call` are those of _DURING_CALL that it has."""
 
     sid: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from router.core.errors import UnreadableError
-from router.core.values import value
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from router.inbound.email.mail import ReceivedMail
 
 
-@value
-class Webhook:
+class Webhook(Value):
     """An authentic webhook: its `form` (NO_FORM for JSON), the raw `body`, and Twilio's idempotency token.
 
     The body of a mail is read as a stream and not kept; `mails` holds what was read of it, one mail per recipient.
@@ -28,8 +27,7 @@ class Webhook:
     mails: tuple[ReceivedMail, ...] = ()
 
 
-@value
-class Piece:
+class Piece(Value):
     """One event of a webhook: its identity, and the body of its inbound entry, without the part that is `shared`."""
 
     identity: Identity

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
+
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,8 +66,7 @@ class SharedResponse(web.Response):
         return "\r\n".join(lines).encode() + (self.body if isinstance(self.body, bytes) else b"")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Value):
     """The answer to a webhook; `shared` is the same as a SharedResponse, if it is a constant one."""
 
     status: int = 200

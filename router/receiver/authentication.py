@@ -20,7 +20,7 @@ from router import metrics
 from router.core.errors import AccountError, SignatureError, TooLargeError, UnreadableError, WrongTypeError
 from router.core.signing.form import NO_FORM, parse_form, parse_in_steps
 from router.core.signing.twilio import USUAL_LENGTH, Verifier, read_settings, require_shape
-from router.core.values import value
+from router.core.values import Value
 from router.inbound.sources import FORM, Source
 from router.inbound.webhook import Piece, Webhook
 from router.logs import log
@@ -71,8 +71,7 @@ class RefusalContext:
     is_cut: bool = False
 
 
-@value
-class AcceptedWebhook:
+class AcceptedWebhook(Value):
     """An authentic webhook: its events, and a function that makes its answer once they are durable.
 
     Without `answer` it gets the constant answer of its source. `note` says which events were left out because they

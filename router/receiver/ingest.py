@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +19,7 @@ from router.core.printable import masked, masked_key
 from router.core.sealing import NO_KEYS, SealedKind
 from router.core.signing.twilio import base_urls
 from router.core.stories import StageName, event_id, resource_of
+from router.core.values import replace
 from router.inbound.sources import SOURCES
 from router.logs import describe, log_soon
 from router.receiver.answers import Answer, make_constant

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from router.core.signing.twilio import SETTINGS_HEADER
-from router.core.values import value
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -17,8 +17,7 @@ SIGNATURE: Final = "X-Twilio-Signature"
 TOKEN: Final = "I-Twilio-Idempotency-Token"  # noqa: S105 - a header name
 
 
-@value
-class RawRequest:
+class RawRequest(Value):
     """The checked parts of a request: path and query as on the wire, headers (names in any case), the whole body."""
 
     raw_path: bytes

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from router.core.keys import RESOLVER, Keys
-from router.core.values import value
+from router.core.values import Value
 from router.process.terminal import complain, show
 from router.simulator.builders import event_keys_of
 from router.simulator.http import NO_FAULT
@@ -42,8 +42,7 @@ _DIGITS: Final = re.compile(r"\d+(?=\D*\Z)")
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 
 
-@value
-class LoadResult:
+class LoadResult(Value):
     """The outcome of the requests: statuses (0: no answer), seconds of each answer, and the seconds in all."""
 
     statuses: Counter[int]

@@ -7,19 +7,17 @@ from math import inf
 from typing import Final
 
 from router.core.backoff import backoff
-from router.core.values import value
+from router.core.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class StreamRef:
+class StreamRef(Value):
     """A stream that a consumer reads, and its partition, which the scripts need."""
 
     partition: int
     key: str
 
 
-@value
-class Delivery:
+class Delivery(Value):
     """An entry as raw fields.
 
     `is_redelivered`: another consumer, or this one earlier, may have begun to work on it. `crashes`: processes that
@@ -29,12 +27,15 @@ class Delivery:
 
     stream: StreamRef
     entry_id: str
-    fields: dict[bytes, bytes] = field(repr=False)
+    fields: dict[bytes, bytes]
     is_redelivered: bool = False
     crashes: int = 0
     tries: int = 0
     waiting_since: int = 0
     is_kept: bool = False
+
+    def __repr__(self) -> str:
+        return f"Delivery({self.stream!r}, {self.entry_id!r})"  # the fields hold bodies and addresses
 
     def text(self, name: str) -> str:
         """Return a field as text, empty if it is missing; bytes that are not UTF-8 are escaped."""
@@ -53,8 +54,7 @@ class Done:
     along: tuple[tuple[str, ...], ...] = field(default=(), compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Later:
+class Later(Value):
     """Something must recover first: try again after `delay` seconds. This does not count as a failure.
 
     The delay doubles with each try, up to `longest` seconds. `is_unsure`: the attempt may have had an effect that the
@@ -70,8 +70,7 @@ class Later:
     longest: float = inf
 
 
-@dataclass(frozen=True, slots=True)
-class Poison:
+class Poison(Value):
     """The delivery can never succeed: it becomes a dead letter at once."""
 
     reason: str

@@ -7,7 +7,6 @@ in between leaves a timer, and whoever takes it goes on from there (streams.stor
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from router.core.events import COMMANDS_SOURCE, Cause
@@ -21,6 +20,7 @@ from router.core.routing.journal import MAX_AGENTS, show_looked_for, write_line
 from router.core.routing.notices import notice_of
 from router.core.routing.queues import AcceptMode
 from router.core.routing.wishes import Wish, ask_if_nobody_is, customer_addresses, due_now, next_due, wish_of
+from router.core.values import replace
 from router.logs import log
 from router.streams.store.desk import Settled
 from router.streams.store.timers import TIMER_LEASE

@@ -5,7 +5,6 @@ Commits are optimistic: a conversation that another worker changed between read 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import Enum
 from operator import methodcaller
 from typing import TYPE_CHECKING, Final
@@ -20,6 +19,7 @@ from router.core.ledger.marker import HOLDING_FIELD, Outcome, Result, fields_for
 from router.core.resolution.requests import Ignored, Resolved, Surroundings, Unusable, Wait
 from router.core.resources import ConversationStatus
 from router.core.timestamps import to_microseconds
+from router.core.values import replace
 from router.logs import describe_fully, log
 from router.streams.delivery import Delivery, Done, Later, Poison, Verdict
 from router.worker.closings import Closings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +18,7 @@ from router.core.judging.work import Work
 from router.core.printable import masked_key
 from router.core.sealing import NO_KEYS, SealedKind
 from router.core.stories import event_id, resource_of
+from router.core.values import replace
 from router.inbound.sources import normalize
 from router.logs import log
 from router.streams.delivery import Delivery

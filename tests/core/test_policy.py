@@ -1,6 +1,5 @@
 """The routing policy: total, the first match wins, and rules that can never decide are found."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, time
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 from router.core.addresses import Address
 from router.core.keys import Target
 from router.core.policy import ALL_DAYS, Decision, Hours, Policy, canonical_recipient, covers
+from router.core.values import replace
 from tests.core.builders import CUSTOMER, DESK, NOON, make_facts, make_rule
 
 BERLIN = "Europe/Berlin"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from router.core.timestamps import to_text
+from router.core.values import replace
 from tests.support.accounts import ACCOUNT, CUSTOMER, OURS
 
 if TYPE_CHECKING:

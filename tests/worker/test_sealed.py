@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from functools import partial
 
 import orjson
@@ -19,6 +18,7 @@ from router.core.keys import Keys, Target
 from router.core.ledger.marker import HOLDING_FIELD, TURN_FIELD, Result
 from router.core.routing.commands import write_command
 from router.core.sealing import MAGIC, NO_KEYS, PREFIX, SealedError, SealedKind
+from router.core.values import replace
 from router.settings.policy_file import read_policy
 from router.streams.delivery import Delivery, Done, Later, Poison, StreamRef
 from router.streams.store.ledgers import Store

@@ -1,7 +1,6 @@
 """Turns against a real server: durable over deaths, once whoever publishes them, beside offers and closings."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -12,6 +11,7 @@ from router.core.ledger.marker import BURST_FIELD, TURN_FIELD
 from router.core.ledger.turns import MAX_TURN_BYTES
 from router.core.policy import Asking, Burst, Decision
 from router.core.routing.team import Team
+from router.core.values import replace
 from router.streams.store.desk import Desk
 from router.streams.store.timers import TIMER_LEASE, Timers
 from router.streams.store.turns import TurnStore

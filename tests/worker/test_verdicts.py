@@ -1,16 +1,15 @@
 """The verdict on a delivery after a resolution that found no participant: no field of the wait is lost."""
 
-from dataclasses import fields, replace
-
 import pytest
 
 from router.core.errors import AuthenticationError, RateLimitError, RequestError, ServerError, UnusableError
 from router.core.resolution.requests import Unusable, Wait
+from router.core.values import replace
 from router.streams.delivery import Later, Poison
 from router.worker.verdicts import after_failed_read, to_verdict
 
 #: `missing` is judged before (Patience).
-FIELDS = [field.name for field in fields(Wait) if field.name != "missing"]
+FIELDS = [name for name in Wait.__struct_fields__ if name != "missing"]
 WAIT = Wait("an outage", 2.5)
 
 

@@ -8,7 +8,6 @@ group MMS, it is an AGENT. Other members of our side are recognized by their ide
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import PREFIXES, Address, Channel, parse_address
@@ -17,6 +16,7 @@ from router.core.events import Version
 from router.core.ids import SID_DIGITS
 from router.core.resources import Conversation, ConversationStatus, Participant, ParticipantAddress, ParticipantType
 from router.core.timestamps import to_microseconds
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from router.core.events import ClassicReported
@@ -32,8 +32,7 @@ _STATUSES: Final[dict[str, ConversationStatus]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Value):
     """A classic member as a participant, our address that it writes to, and the fact's version, if known."""
 
     participant: Participant

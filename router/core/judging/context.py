@@ -13,7 +13,7 @@ from router.core.resolution.classic import ClassicResolver
 from router.core.resources import AGENT_TYPES, ParticipantType
 from router.core.routing.team import Team
 from router.core.timestamps import to_microseconds
-from router.core.values import value
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
@@ -43,8 +43,7 @@ class AccountRules:
     team: Team = field(default_factory=Team)
 
 
-@value
-class Context:
+class Context(Value):
     """The input of a judgment besides the event and its ledger: the account's rules and its current state.
 
     `own`: the keys of our own addresses. `now`: µs since 1970.

@@ -6,12 +6,12 @@ there is an agent) is noted in the ledger, so that the next message of the group
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from router.core.judging.context import decide_sender, make_fact, version_of
 from router.core.ledger.marker import Result, member_field
 from router.core.resources import ParticipantType
+from router.core.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from router.core.addresses import Address, Channel, from_key, is_phone
@@ -18,6 +17,7 @@ from router.core.ledger.marker import Outcome, Result, fields_for, member_field,
 from router.core.resolution.groups import resolve_group
 from router.core.resolution.messages import MessageResolver
 from router.core.resources import ParticipantType
+from router.core.values import replace
 
 if TYPE_CHECKING:
     from router.core.events import MessageReceived

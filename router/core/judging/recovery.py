@@ -10,7 +10,7 @@ was erased is not brought back by a snapshot, which has the address.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import from_key
@@ -23,6 +23,7 @@ from router.core.resolution.requests import Surroundings
 from router.core.resources import AGENT_TYPES, Participant, ParticipantAddress
 from router.core.stories import event_id
 from router.core.timestamps import to_microseconds
+from router.core.values import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -98,8 +99,7 @@ def _make_cause(ledger: Ledger, resource_id: str, read_at: int) -> Cause:
     return Cause(source, RECOVERED, resource_id, key, read_at, event_id(key))
 
 
-@dataclass(frozen=True, slots=True)
-class _Sweep:
+class _Sweep(Value):
     """One snapshot being applied to a ledger; the result None means that a change is too young."""
 
     context: Context

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router.core.values import value
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
 
 
-@value
-class Route:
+class Route(Value):
     """The conversation that a route leads to; `confirmed_at` (µs): when the API or an event last confirmed it."""
 
     conversation_id: str

@@ -19,11 +19,11 @@ switchboard has two), `left` is published once, for the last one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Channel, from_key
 from router.core.ledger.marker import Outcome, Result, call_field
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from router.core.ledger.fields import LedgerFields
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 _OVER: Final = "over"
 
 
-@dataclass(frozen=True, slots=True)
-class CallsSeen:
+class CallsSeen(Value):
     """The calls that a fact implies.
 
     `known` are the calls of the participant's stay including this fact's; `are_over` if every call that it is present

@@ -21,7 +21,7 @@ from router.core.ledger.marker import Claim, Hearing
 from router.core.opt_outs import find_opt_out
 from router.core.provider_fields import bound_fields
 from router.core.resources import AGENT_TYPES
-from router.core.values import value
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
@@ -39,8 +39,7 @@ _SHOWN: Final = frozenset({"text", "type"})
 _MESSAGE_SID: Final = re.compile(f"(?:SM|MM|IM){SID_DIGITS}")
 
 
-@value
-class CommunicationFact:
+class CommunicationFact(Value):
     """A communication as one source reports it.
 
     `names` identify it; the first is the one that most sources know. `author_id` is the author's participant id, if the

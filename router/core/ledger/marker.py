@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from router.core.events import STRANGER, Person
 from router.core.formats import FORMAT
-from router.core.values import value
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -115,8 +115,7 @@ class Result(StrEnum):
     GONE = "gone"  # the conversation is closed: find the one that follows it
 
 
-@value
-class Outcome:
+class Outcome(Value):
     """The result of one fact, and its reason for the log line."""
 
     result: Result
@@ -154,8 +153,7 @@ class Marker(NamedTuple):
         return self.is_announced and not self.digest and not self.addresses
 
 
-@value
-class ParticipantFact:
+class ParticipantFact(Value):
     """A participant as a callback, a list or the response to its creation shows it.
 
     `decision` is the policy's. `address` is the customer's address that the event is about (None: the first one),
@@ -234,8 +232,7 @@ class Hearing(StrEnum):
     CERTAIN = "2"  # the API said so: a callback about the communication, or an answer later than its receipt
 
 
-@value
-class Claim:
+class Claim(Value):
     """The names of a communication: its entry is published if none was claimed before; `life` is in seconds.
 
     Names that are `shared` are of several communications of its source. Each of those is published, unless another

@@ -7,13 +7,12 @@ which also knows who has left.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.addresses import from_key, mask
 from router.core.resources import ParticipantType
 from router.core.timestamps import to_microseconds, to_text
-from router.core.values import value
+from router.core.values import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -62,8 +61,7 @@ _EVENTS: Final[dict[str, str]] = {
 }
 
 
-@value
-class TranscriptMember:
+class TranscriptMember(Value):
     """Somebody in a conversation; `role` in words, `is_here` False after they have left."""
 
     id: str
@@ -87,8 +85,7 @@ class TranscriptMember:
         }
 
 
-@value
-class TranscriptLine:
+class TranscriptLine(Value):
     """One line at `at` (µs since 1970, 0 if that is not known): who said or did it, in which role, and the text.
 
     `names` are those under which two reports of one message know each other: ids of the communication and message.
@@ -194,8 +191,7 @@ def text_of(content: Mapping[str, Any] | None) -> str:
     return f"({kind.lower() if isinstance(kind, str) and kind else 'no text'})"
 
 
-@value
-class PublishedMessage:
+class PublishedMessage(Value):
     """A message of a customer, by an entry of the router: when it was said (µs), by whom, and under which names."""
 
     id: str
@@ -230,8 +226,7 @@ def published_lines(messages: Iterable[PublishedMessage], members: Iterable[Tran
     ]
 
 
-@value
-class PersonTurn:
+class PersonTurn(Value):
     """From `since` (µs since 1970) on, this person of the roster had the conversation; None: somebody else."""
 
     since: int

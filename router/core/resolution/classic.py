@@ -12,7 +12,7 @@ core.resolution.setbacks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.classic.members import Member, addresses_of, from_event, from_lookup, from_resource, to_status
@@ -35,6 +35,7 @@ from router.core.resolution.requests import (
 )
 from router.core.resolution.setbacks import COLLECTION, SHORT_WAIT, setback_of
 from router.core.resources import Conversation
+from router.core.values import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -49,15 +50,13 @@ PATIENCE: Final = 30.0
 BRIDGE_WAIT: Final = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Bridge:
+class Bridge(Value):
     """A bridge from a chat service to v2; `service_sid` is None if the configuration could not be read."""
 
     service_sid: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _BridgeLookup:
+class _BridgeLookup(Value):
     """A classic conversation to be found in v2; `age`: seconds since its event was received."""
 
     sid: str

@@ -7,7 +7,6 @@ left out with the reason; the others are announced all the same.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.errors import ApiError, NotFoundError
@@ -15,6 +14,7 @@ from router.core.resolution.messages import list_with, make_new
 from router.core.resolution.requests import CreateParticipant, FetchConversation, GroupMember, Request, Resolved, Wait
 from router.core.resolution.setbacks import SHORT_WAIT, setback_of
 from router.core.resources import AGENT_TYPES, ConversationStatus, Participant, ParticipantType
+from router.core.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

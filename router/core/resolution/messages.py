@@ -17,7 +17,6 @@ API: https://www.twilio.com/docs/api/conversations/v2
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.errors import (
@@ -51,6 +50,7 @@ from router.core.resources import (
     ParticipantAddress,
     ParticipantType,
 )
+from router.core.values import Value, replace
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
@@ -87,8 +87,7 @@ def list_with(
     return again if isinstance(again, ApiError) else list({one.id: one for one in (*listed, *again)}.values())
 
 
-@dataclass(frozen=True, slots=True)
-class MessageResolver:
+class MessageResolver(Value):
     """Resolves inbound messages for one configuration; `our_type`: the type of our side's participant if we create it.
 
     Participants and their types: https://www.twilio.com/docs/api/conversations/v2/participant

@@ -8,7 +8,6 @@ list proves presence only: an expected participant that it lacks is fetched by i
 from __future__ import annotations
 
 from collections.abc import Collection, Generator
-from dataclasses import dataclass
 from typing import Any
 
 from router.core.classic.members import Member, from_resource, is_classic, to_conversation
@@ -25,13 +24,13 @@ from router.core.resolution.requests import (
     Request,
 )
 from router.core.resources import Conversation, ConversationStatus, Participant
+from router.core.values import Value
 
 #: Yields requests; is sent each answer, or the ApiError as a value.
 SnapshotReading = Generator[Request | ClassicRequest, Any, "ConversationSnapshot | ApiError | None"]
 
 
-@dataclass(frozen=True, slots=True)
-class ConversationSnapshot:
+class ConversationSnapshot(Value):
     """A conversation as the API shows it: its members, and the expected ids that the API does not know (`gone`).
 
     Members of a closed conversation are not read, since its closing ends all stays.
@@ -47,8 +46,7 @@ class ConversationSnapshot:
         return self.conversation.status == ConversationStatus.CLOSED
 
 
-@dataclass(frozen=True, slots=True)
-class _ConversationRef:
+class _ConversationRef(Value):
     """A conversation, of v2 or classic (in the service `service_sid`), and the requests about it."""
 
     conversation_id: str

@@ -7,8 +7,9 @@ Reference: https://www.twilio.com/docs/api/conversations/v2 and https://www.twil
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
@@ -16,53 +17,46 @@ if TYPE_CHECKING:
     from router.core.resources import Conversation, NewParticipant, Participant
 
 
-@dataclass(frozen=True, slots=True)
-class CreateConversation:
+class CreateConversation(Value):
     """POST /Conversations with its participants; answered by a Conversation."""
 
     configuration_id: str
     participants: tuple[NewParticipant, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FetchConversation:
+class FetchConversation(Value):
     """GET one conversation; answered by a Conversation."""
 
     conversation_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class FindConversations:
+class FindConversations(Value):
     """GET the open conversations, all pages, optionally by channelId; answered by a list of Conversation."""
 
     channel_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ListParticipants:
+class ListParticipants(Value):
     """GET the participants of a conversation, all pages; answered by a list of Participant."""
 
     conversation_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class FetchParticipant:
+class FetchParticipant(Value):
     """GET one participant; answered by a Participant."""
 
     conversation_id: str
     participant_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class CreateParticipant:
+class CreateParticipant(Value):
     """POST a participant into a conversation; answered by a Participant."""
 
     conversation_id: str
     participant: NewParticipant
 
 
-@dataclass(frozen=True, slots=True)
-class ReplaceParticipant:
+class ReplaceParticipant(Value):
     """PUT a participant with all four fields, since PUT clears omitted ones; answered by a Participant."""
 
     conversation_id: str
@@ -81,8 +75,7 @@ Request = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class GroupMember:
+class GroupMember(Value):
     """A further member of a group message; `participant` is None if it could not be added, for the `reason`."""
 
     address: Address
@@ -91,8 +84,7 @@ class GroupMember:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Value):
     """The participant of an event, and how it is known (`origin`): created, found or announced.
 
     `ours`: participants of our side in the same conversation. `members`: the further members of a group message.
@@ -104,7 +96,7 @@ class Resolved:
     participant: Participant
     origin: str
     conversation: Conversation | None = None
-    ours: tuple[Participant, ...] = field(default=())
+    ours: tuple[Participant, ...] = ()
     members: tuple[GroupMember, ...] = ()
     classic_sid: str | None = None
     recipient: Address | None = None
@@ -116,16 +108,14 @@ class Resolved:
         return self.origin == "created" and self.conversation is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Value):
     """Facts about a conversation that the policy depends on and the event lacks: its participants and its resource."""
 
     participants: tuple[Participant, ...] = ()
     conversation: Conversation | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Value):
     """Try again after `delay` seconds.
 
     `is_unsure`: a POST may have had an effect that must be looked up first. `is_usual`: the wait is expected.
@@ -139,16 +129,14 @@ class Wait:
     missing: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ignored:
+class Ignored(Value):
     """The event ends here, with a reason; `gone`: the API does not know this conversation any more."""
 
     reason: str
     gone: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Unusable:
+class Unusable(Value):
     """The event can never be resolved; if that is not certain, it is tried a few more times."""
 
     reason: str
@@ -158,16 +146,14 @@ class Unusable:
 ResolutionOutcome = Resolved | Surroundings | Wait | Ignored | Unusable
 
 
-@dataclass(frozen=True, slots=True)
-class FetchClassicConversation:
+class FetchClassicConversation(Value):
     """GET one classic conversation; answered by a ClassicConversation."""
 
     conversation_sid: str
     service_sid: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FetchClassicParticipant:
+class FetchClassicParticipant(Value):
     """GET one member by SID; answered by a ClassicParticipant."""
 
     conversation_sid: str
@@ -175,16 +161,14 @@ class FetchClassicParticipant:
     service_sid: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ListClassicParticipants:
+class ListClassicParticipants(Value):
     """GET the members of a classic conversation, all pages; answered by a list of ClassicParticipant."""
 
     conversation_sid: str
     service_sid: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FindClassicConversations:
+class FindClassicConversations(Value):
     """GET the open classic conversations of an address in which our side is `proxy`, all pages.
 
     Answered by a list of ParticipantConversation, matched exactly by the address:

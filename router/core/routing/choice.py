@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from router.core.values import Value
 
-@dataclass(frozen=True, slots=True)
-class AgentState:
+
+class AgentState(Value):
     """An agent as the desk knows them. Times in ms since 1970, `load` and `capacity` in units.
 
     `channels` None: all. `present_until`: when presence lapses. `free_at`: the end of the wrap-up. `is_enrolled`: one
@@ -32,8 +33,7 @@ class AgentState:
     is_enrolled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(Value):
     """The needs of a waiting conversation. `units`: None for all of an agent's capacity.
 
     `is_automatic`: it is assigned without asking.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from router.core.events import COMMANDS_SOURCE
 from router.core.handoff_models import CommandRefusedData
 from router.core.routing.holding import Why
-from router.core.values import value
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +26,7 @@ class CommandState(StrEnum):
     PENDING = "pending"  # written, and not answered yet
 
 
-@value
-class CommandAnswer:
+class CommandAnswer(Value):
     """The answer to a command: `why` a refused one was, in the words of `command.refused`, and the epoch after it."""
 
     state: CommandState

@@ -7,7 +7,6 @@ An entry has the fields `type`, `id` and `command`, a CloudEvent whose `type` is
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
@@ -21,7 +20,7 @@ from router.core.routing.holding import MAX_CONTEXT, MAX_DEPTH, MAX_SUMMARY, mea
 from router.core.sealed_texts import COMMAND as SEALED_COMMAND
 from router.core.sealed_texts import SEALED, open_texts, seal_document
 from router.core.sealing import NO_KEYS, SealedKind
-from router.core.values import value
+from router.core.values import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -156,8 +155,7 @@ class CommandError(UnusableError):
         self.problems = problems
 
 
-@value
-class Command:
+class Command(Value):
     """A command that was read: `raw` is its data as it came, for the answer to a refused one.
 
     `sealed`: its private values, in whose places are placeholders as long as they are not opened.

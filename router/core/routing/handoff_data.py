@@ -16,7 +16,7 @@ from router.core.lenient_json import parse_json
 from router.core.policy import MAX_PRIORITY
 from router.core.routing.holding import MAX_CONTEXT, MAX_SUMMARY, HandoffRequest, measure_context
 from router.core.routing.queues import DEFAULT_QUEUE
-from router.core.values import value
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +45,7 @@ _MAX_NAME: Final = 255
 _RESERVE: Final = 40
 
 
-@value
-class CallHandoff:
+class CallHandoff(Value):
     """The request in HandoffData. `queue` is empty for the default one; `context` has at most MAX_CONTEXT bytes."""
 
     reason: str = HANDED_OVER

@@ -7,23 +7,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from router.core.values import value
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from router.core.routing.holding import Because, HandoffRequest, Holder, Offer, OfferEnd
     from router.core.routing.queues import Fallback
 
 
-@value
-class AskForPerson:
+class AskForPerson(Value):
     """A request for a person. `epoch`, if given, must be the current one; `asked_by`, if given, the holder."""
 
     request: HandoffRequest
     epoch: int | None = None
 
 
-@value
-class GetPlace:
+class GetPlace(Value):
     """An agent with room was found for the request `request_id`."""
 
     request_id: str
@@ -34,8 +32,7 @@ class GetPlace:
     is_automatic: bool = False
 
 
-@value
-class AcceptOffer:
+class AcceptOffer(Value):
     """An agent accepts an offer."""
 
     offer_id: str
@@ -43,47 +40,41 @@ class AcceptOffer:
     now: int
 
 
-@value
-class DeclineOffer:
+class DeclineOffer(Value):
     """An agent declines an offer."""
 
     offer_id: str
     agent: str
 
 
-@value
-class ExpireOffer:
+class ExpireOffer(Value):
     """An offer's deadline has passed."""
 
     offer_id: str
     now: int
 
 
-@value
-class LosePlace:
+class LosePlace(Value):
     """The agent who is asked cannot take it any more: their presence has lapsed, or they have no room."""
 
     agent: str
 
 
-@value
-class GiveUp:
+class GiveUp(Value):
     """The patience of the request's queue is over, or the queue is closed, and its fallback decides."""
 
     request_id: str
     fallback: Fallback
 
 
-@value
-class AskAgain:
+class AskAgain(Value):
     """Those who declined a request that waits on may be asked again."""
 
     request_id: str
     now: int
 
 
-@value
-class Overflow:
+class Overflow(Value):
     """The request moves on to another queue."""
 
     request_id: str
@@ -91,15 +82,13 @@ class Overflow:
     now: int
 
 
-@value
-class LoseCustomer:
+class LoseCustomer(Value):
     """Every customer has left, so that nobody needs the person who is asked for."""
 
     request_id: str
 
 
-@value
-class ReleaseFloor:
+class ReleaseFloor(Value):
     """A person gives the conversation back to the AI agent."""
 
     agent: str
@@ -107,31 +96,27 @@ class ReleaseFloor:
     note: str | None = None
 
 
-@value
-class LapseHolder:
+class LapseHolder(Value):
     """The presence of the person who holds has ended; `request` asks for the next one."""
 
     agent: str
     request: HandoffRequest
 
 
-@value
-class AddForeign:
+class AddForeign(Value):
     """Another system added a person, who holds from now on."""
 
     participant_id: str
 
 
-@value
-class RemoveForeign:
+class RemoveForeign(Value):
     """The person whom another system added was removed; `request` asks for the next one, None: the AI agent."""
 
     participant_id: str
     request: HandoffRequest | None = None
 
 
-@value
-class CloseFloor:
+class CloseFloor(Value):
     """The conversation has closed."""
 
 
@@ -167,23 +152,20 @@ OWN_EVENTS: Final[dict[type[Input], str]] = {
 }
 
 
-@value
-class Requested:
+class Requested(Value):
     """`handoff.requested`."""
 
     request: HandoffRequest
 
 
-@value
-class Made:
+class Made(Value):
     """`offer.made`."""
 
     offer: Offer
     request: HandoffRequest
 
 
-@value
-class Ended:
+class Ended(Value):
     """`offer.ended`."""
 
     offer: Offer
@@ -191,8 +173,7 @@ class Ended:
     request: HandoffRequest
 
 
-@value
-class Changed:
+class Changed(Value):
     """`holder.changed`: both targets are told."""
 
     before: Holder
@@ -203,8 +184,7 @@ class Changed:
     request: HandoffRequest | None = None
 
 
-@value
-class Failed:
+class Failed(Value):
     """`handoff.failed`: nobody accepted within the patience of the queue; without a `fallback` the customer left."""
 
     request: HandoffRequest

@@ -7,7 +7,6 @@ is legal, and why it is refused in the others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -45,6 +44,7 @@ from router.core.routing.inputs import (
     Requested,
 )
 from router.core.routing.queues import Fallback
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -72,12 +72,11 @@ class Stage(Enum):
     OFFERED = "an agent is asked"
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Value):
     """The result of an input: the new holding and what happened; or `refused`, and the holding is as before."""
 
     holding: Holding
-    happened: tuple[Happening, ...] = field(default=())
+    happened: tuple[Happening, ...] = ()
     refused: Why | None = None
 
 

@@ -5,7 +5,6 @@ All times are in ms since 1970.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +16,7 @@ from router.core.routing.holding import HandoffRequest, Why
 from router.core.routing.inputs import AskAgain, AskForPerson, ExpireOffer, GiveUp, LapseHolder, LosePlace, Overflow
 from router.core.routing.queues import DEFAULT_QUEUE, AcceptMode
 from router.core.routing.transitions import FOREIGN
-from router.core.values import value
+from router.core.values import Value, replace
 
 if TYPE_CHECKING:
     from router.core.routing.holding import Holding
@@ -31,8 +30,7 @@ _LINE: Final = 5_000
 _PLACE: Final = 100
 
 
-@value
-class AgentCard:
+class AgentCard(Value):
     """An agent who is present, as the desk stores them; `channels` None: all, `wrap_up` in seconds."""
 
     identity: str
@@ -43,8 +41,7 @@ class AgentCard:
     wrap_up: float = 0.0
 
 
-@value
-class Wish:
+class Wish(Value):
     """The state of a conversation to which the desk is made to agree.
 
     `holder`: the agent who holds, `asked`: the one with an open offer, `need`: what it needs while nobody is asked.

@@ -11,7 +11,6 @@ https://www.twilio.com/docs/events/event-types/conversations/participant
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +22,7 @@ from router.core.events import Cause, Change, ClassicReported, Disregarded, Medi
 from router.core.lenient_json import load_json
 from router.core.provider_fields import NO_FIELDS, bound_fields
 from router.core.timestamps import to_microseconds
+from router.core.values import Value
 from router.inbound.rows import CLOSED, IGNORED, JOINED, LEFT, NOTED, SAID, UPDATED, EventTypeRow
 
 if TYPE_CHECKING:
@@ -91,8 +91,7 @@ _BINDING: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ClassicFields:
+class ClassicFields(Value):
     """The fields of one event of EVENTS or DISREGARDED.
 
     `text` returns a field by its PascalCase name. `binding` holds the fields of the messaging binding by their names in

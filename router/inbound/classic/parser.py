@@ -8,13 +8,13 @@ Event types and parameters: https://www.twilio.com/docs/conversations-classic/co
 
 from __future__ import annotations
 
-from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from router.core.errors import UnreadableError
 from router.core.events import Cause, Disregarded, Event, Identity, InboundEntry, SourceName
 from router.core.signing.form import parse_form
+from router.core.values import replace
 from router.inbound.callbacks import ROW, identify_callback, normalize_callback
 from router.inbound.classic.fields import EVENTS, ClassicFields, classic_key, normalize_classic
 from router.inbound.classic.fields import ROWS as ROWS_BY_NAME

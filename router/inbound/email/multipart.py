@@ -11,7 +11,6 @@ Extended syntax: https://www.rfc-editor.org/rfc/rfc2231 and https://www.rfc-edit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from email.message import Message
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +18,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from router.core.errors import UnreadableError, WrongTypeError
+from router.core.values import Value
 from router.inbound.email.text import decode
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ MAX_PARAMETERS: Final = 64
 _MAX_CONTENT_TYPE: Final = 512
 
 
-@dataclass(frozen=True, slots=True)
-class PartHeader:
+class PartHeader(Value):
     """The headers of a part; `name` and `filename` are decoded, `content_type` is as received.
 
     `filename` is None without such a parameter, in either syntax, and empty if it cannot be read.

@@ -16,7 +16,6 @@ import asyncio
 import random
 import time
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from router import metrics
@@ -25,6 +24,7 @@ from router.core.errors import NotDurableError
 from router.core.keys import Keys
 from router.core.stories import StageName, event_id, resource_of
 from router.core.timestamps import to_text
+from router.core.values import replace
 from router.logs import describe, describe_fully, log
 from router.receiver.spool.spool import DISK_ERRORS
 from router.streams.client.connection import RedisError

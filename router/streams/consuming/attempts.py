@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.backoff import backoff
 from router.core.errors import AuthenticationError, UnavailableError
 from router.core.stories import StageName
+from router.core.values import replace
 from router.logs import describe, describe_fully, log
 from router.streams.client.connection import RedisError
 from router.streams.consuming.ack_groups import AckGroups

@@ -7,9 +7,9 @@ pending, the claimer takes it up again as a stray. It is never attempted again o
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from router.core.values import replace
 from router.logs import describe_fully, log
 from router.streams.client.connection import RedisError
 from router.streams.store.parking import Waiting

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import ResponseError
 
 from router.core.errors import RouterError
 from router.core.keys import Keys
+from router.core.values import replace
 from router.streams.client.connection import load_script
 from router.streams.consuming.groups import name_consumer
 from router.streams.repartition.copies import Copies

@@ -7,9 +7,9 @@ memory, which Redis may lack.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from router.core.values import Value
 from router.streams.client.scripts import load_script
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ NAME_LIFE: Final = 86_400_000
 MOST: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Announcement:
+class Announcement(Value):
     """The last words of a process: its name, when (ms since 1970), and its record; None once that has expired."""
 
     name: str

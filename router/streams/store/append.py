@@ -24,7 +24,7 @@ from redis.exceptions import ConnectionError, ResponseError  # noqa: A004 - redi
 from router.core.errors import NotDurableError
 from router.core.formats import INBOUND_ENTRY
 from router.core.keys import checksum
-from router.core.values import value
+from router.core.values import Value
 from router.logs import describe_fully
 from router.streams.client.connection import Redis, RedisError, load_script
 from router.streams.client.error_replies import is_temporary
@@ -75,8 +75,7 @@ def is_outage(error: NotDurableError) -> bool:
     return not isinstance(error.__cause__, ResponseError) or is_temporary(error.__cause__)
 
 
-@value
-class InboundFields:
+class InboundFields(Value):
     """An entry to append; `ttl` is the lifetime of the claims of `key` and its `aliases` in seconds.
 
     `replayed_at` (ISO 8601) marks a replay; it is empty for a webhook that arrives now. `shared` is the part of the

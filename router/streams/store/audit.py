@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from router.core.values import value
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from router.core.keys import Keys
@@ -16,8 +16,7 @@ MOST: Final = 100_000
 _LONGEST: Final = 500
 
 
-@value
-class AuditEntry:
+class AuditEntry(Value):
     """One action; `at` is in ms since 1970, by the clock of Redis."""
 
     entry_id: str

@@ -5,11 +5,11 @@ A cache beside the ledgers that lives as long as a call may: losing it costs an 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.calls import OVER, call_key
 from router.core.resources import Participant
+from router.core.values import Value
 
 if TYPE_CHECKING:
     from router.core.keys import Keys
@@ -20,8 +20,7 @@ LIFE: Final = 2 * 86_400
 _CONVERSATION, _PARTICIPANT, _OVER = "conversation", "participant", "over"
 
 
-@dataclass(frozen=True, slots=True)
-class CallRecord:
+class CallRecord(Value):
     """The facts known about one call; none at its beginning."""
 
     conversation_id: str | None = None

@@ -12,7 +12,7 @@ from itertools import compress
 from operator import is_not
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
+import msgspec
 
 from router.core.formats import FIRST, FORMAT, LEDGER, OtherFormatError
 from router.core.judging.routes import Route
@@ -21,7 +21,7 @@ from router.core.ledger.ledger import Ledger
 from router.core.ledger.marker import BURST_FIELD, COMMON_FIELDS, Hearing
 from router.core.ledger.sealing import open_ledger
 from router.core.sealing import NO_KEYS
-from router.core.values import value
+from router.core.values import Value
 from router.streams.client.connection import Redis, load_script
 from router.streams.client.scripts import NO_REPLICATION, Call, NotReplicatedError, Replication, confirm, run_all
 from router.streams.store.calls import CallStore
@@ -51,11 +51,11 @@ MAX_OWN_ADDRESSES: Final = 5_000
 #: Seconds for which the time of an account's last status callback is remembered.
 CALLBACKS_LIFE: Final = 7 * 86_400
 
+_read_route: Final = msgspec.json.Decoder(Route).decode
 _SHARED: Final = Hearing.SHARED.encode()
 
 
-@value
-class LedgerQuery:
+class LedgerQuery(Value):
     """The fields to read of a conversation's ledger."""
 
     account_id: str
@@ -245,7 +245,7 @@ class Store:
         routes: list[Route | None] = [None] * len(wanted)
         for part, rows in zip(parts.values(), await pipeline.execute(), strict=True):
             for position, row in zip(part, rows, strict=True):
-                routes[position] = Route(**orjson.loads(row)) if row else None
+                routes[position] = _read_route(row) if row else None
         return routes
 
     async def write_routes(self, routes: Iterable[tuple[str, str, Route | None]]) -> None:
@@ -261,7 +261,7 @@ class Store:
         await redis.execute_command(*command)
 
     def _route_command(self, account_id: str, pair: str, route: Route) -> tuple[Any, ...]:
-        return _setting(self._keys.route(account_id, pair), orjson.dumps(route), ROUTE_LIFE)
+        return _setting(self._keys.route(account_id, pair), msgspec.json.encode(route), ROUTE_LIFE)
 
     async def begin_creating(self, account_id: str, address: Address) -> None:
         """Note that a participant is being created at `address`: its callback waits for the creator's commit."""

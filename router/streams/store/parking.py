@@ -20,12 +20,12 @@ records (the entry itself stays in the stream, finished for the group). A parked
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.formats import PARKED_EVENT
 from router.core.keys import RESOLVER
+from router.core.values import Value
 from router.logs import log
 from router.streams.client.connection import load_script, run_all
 from router.streams.delivery import Delivery
@@ -56,8 +56,7 @@ MAX_LANES: Final = 500
 _PAGE: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Value):
     """The reason for which entries are parked: in which lane, for how many seconds, and after how many tries.
 
     `since` is the time in ms since when the subject waits, 0 if it begins now. Tries count attempts that did not
@@ -71,8 +70,7 @@ class Waiting:
     since: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(Value):
     """An entry that was brought back. `left` is the number of parked entries of its subject that remain."""
 
     delivery: Delivery
@@ -80,8 +78,7 @@ class Returned:
     left: int
 
 
-@dataclass(frozen=True, slots=True)
-class Lane:
+class Lane(Value):
     """A lane with parked subjects; `due_in`: seconds until the first of them is due, 0 or less if one is."""
 
     name: str
@@ -89,8 +86,7 @@ class Lane:
     due_in: float
 
 
-@dataclass(frozen=True, slots=True)
-class ParkedEntry:
+class ParkedEntry(Value):
     """A parked entry, for people and for moving it; times in ms since 1970. `reason` is that of its subject."""
 
     entry_id: str

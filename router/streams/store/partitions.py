@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.errors import SettingsError
-from router.core.values import value
+from router.core.values import Value
 from router.streams.client.connection import Redis, RedisError
 from router.streams.store.inspect import consumed_streams
 
@@ -38,8 +38,7 @@ class Phase(StrEnum):
     CLEANING = "cleaning"  # all work with the new number; what is left at the old places is deleted
 
 
-@value
-class Layout:
+class Layout(Value):
     """The number of partitions before and after a repartition, equal if none is under way; `mover` runs it."""
 
     old: int

@@ -10,10 +10,10 @@ names in a partition the longest inactive ones are dropped, and the sets expire 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.judging.recovery import QUIET
+from router.core.values import Value
 from router.streams.client.connection import load_script
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ NOTED: Final = 30
 MOST: Final = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class SweepClaim:
+class SweepClaim(Value):
     """A claimed sweep of a conversation; times (ms): its last event, when it became due, when the claim ends."""
 
     account_id: str

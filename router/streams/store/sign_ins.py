@@ -10,7 +10,7 @@ from hashlib import sha256
 from ipaddress import IPv6Network, ip_network
 from typing import TYPE_CHECKING, Any, Final
 
-from router.core.values import value
+from router.core.values import Value
 from router.streams.client.scripts import load_script
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ LONGEST_PAUSE: Final = 15 * 60_000
 REMEMBERED: Final = 3_600_000
 
 
-@value
-class StoredSession:
+class StoredSession(Value):
     """A session as Redis has it: the key that signed its cookie, and its content, None if it has ended."""
 
     secret: bytes

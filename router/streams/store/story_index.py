@@ -15,7 +15,7 @@ import orjson
 
 from router import metrics
 from router.core.stories import DAY, MOST_DAYS
-from router.core.values import value
+from router.core.values import Value
 from router.logs import describe, describe_fully, log
 from router.streams.client.connection import Redis, RedisError, load_script, run_all
 from router.streams.store.stories import DAY_SECONDS, MOST_BATCHES, MOST_IN_BATCH
@@ -45,8 +45,7 @@ MOST_LISTS: Final = 100
 DAYS_AT_ONCE: Final = 8
 
 
-@value
-class StoryBounds:
+class StoryBounds(Value):
     """Seconds for which lines are kept at least, and the number of lists per partition."""
 
     life: int

@@ -12,9 +12,9 @@ Order is that of becoming durable in the stream. Known gaps: the last entry of a
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from router.core.values import replace
 from router.streams.client.connection import Redis, load_script
 from router.streams.delivery import Delivery
 

@@ -5,12 +5,12 @@ A store of its own, so that without bursts reading and committing cost what they
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from router.core.formats import OtherFormatError
 from router.core.ledger.marker import BURST_FIELD
 from router.core.ledger.turns import TurnLedger, with_turns
+from router.core.values import replace
 from router.streams.store.ledgers import Store
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ is a row that says so. Neither ends the watching of the others.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +19,7 @@ from router.core.entries import Entry, read_entry
 from router.core.keys import Keys, Target
 from router.core.sealing import NO_KEYS, SealedError, TamperedError
 from router.core.stored_fields import open_stored
-from router.core.values import value
+from router.core.values import Value, replace
 from router.streams.client.connection import load_script
 from router.streams.client.error_replies import passes
 
@@ -35,8 +34,7 @@ _PAGE: Final = 200
 _BLOCK: Final = 500
 
 
-@value
-class StreamRow:
+class StreamRow(Value):
     """An entry of a watched stream as raw fields; `problem` says why a stream cannot be read, without an entry."""
 
     stream: str

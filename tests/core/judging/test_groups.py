@@ -1,9 +1,8 @@
 """The further members of a group message, with plain values."""
 
-from dataclasses import replace
-
 from router.core.addresses import Address
 from router.core.judging.groups import wanted_members
+from router.core.values import replace
 from tests.core.builders import CUSTOMER, DESK, make_message
 from tests.core.judging.events import make_context
 from tests.support.policies import PLAIN

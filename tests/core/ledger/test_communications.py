@@ -1,7 +1,5 @@
 """Communications: published once, by whichever source first, from announced authors, until the closing."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +22,7 @@ from router.core.ledger.ledger import Ledger
 from router.core.ledger.marker import Claim, Hearing, fields_for
 from router.core.provider_fields import ProviderFields
 from router.core.timestamps import to_text
+from router.core.values import replace
 from tests.core.builders import (
     CUSTOMER,
     DESK,

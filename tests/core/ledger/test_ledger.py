@@ -1,7 +1,5 @@
 """The ledger: one joined per stay, stale facts change nothing, the first decision is kept, closed is final."""
 
-from dataclasses import replace
-
 import pytest
 
 from router.core.addresses import Address
@@ -13,6 +11,7 @@ from router.core.ledger.marker import Result, address_field, fields_for, partici
 from router.core.policy import Asking
 from router.core.routing.holding import Why
 from router.core.routing.inputs import GetPlace
+from router.core.values import replace
 from tests.core.builders import (
     CONVERSATION,
     CUSTOMER,

@@ -1,7 +1,5 @@
 """Turns: each communication in exactly one, in order, at its time, for the holder of the moment."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +23,7 @@ from router.core.ledger.turns import (
 )
 from router.core.policy import Asking, Burst, Decision
 from router.core.routing.inputs import AddForeign
+from router.core.values import replace
 from tests.core.builders import CUSTOMER, make_cause, make_conversation, make_message, make_participant
 from tests.core.committed import CommittedState
 

@@ -1,7 +1,7 @@
 """The desk against a real server: it decides as core.routing.choice says, and repeats its answers."""
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from router.core.keys import Keys
 from router.core.routing.choice import AgentState, Need, choose, objection
 from router.core.routing.wishes import AgentCard, Wish
+from router.core.values import replace
 from router.streams.client.connection import connect
 from router.streams.store.desk import FOR_EVER, LEASE, Desk
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import orjson
 import pytest
@@ -14,6 +13,7 @@ from router.core.judging.routes import Route, pair_of
 from router.core.keys import Keys, Target
 from router.core.ledger.ledger import Ledger
 from router.core.ledger.marker import Claim, Hearing, Result, fields_for
+from router.core.values import replace
 from router.streams.client.connection import RedisError
 from router.streams.store.commits import CLOSED_LIFE, MAX_LEDGERS
 from router.streams.store.ledgers import ROUTE_LIFE, LedgerQuery, Store
