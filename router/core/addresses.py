@@ -12,7 +12,7 @@ import re
 from enum import StrEnum
 from typing import Final
 
-from router.core.caching import remembering
+from router.core.caching import Results, remembering
 from router.core.values import Value
 
 
@@ -78,12 +78,12 @@ class Address(Value):
     @property
     def canonical(self) -> str:
         """The form that is equal for all spellings of one address."""
-        return canonicalize(self.channel, self.value)
+        return _CANONICAL[self.channel, self.value]
 
     @property
     def key(self) -> str:
         """`CHANNEL|canonical`: identifies this address within a conversation or a cache."""
-        return f"{self.channel}|{self.canonical}"
+        return _KEYS[self.channel, self.value]
 
     @property
     def is_withheld(self) -> bool:
@@ -107,7 +107,6 @@ def parse_address(value: str, default: str = Channel.SMS) -> Address:
     return Address(channel or default, value.strip())
 
 
-@remembering(8_192)  # one event needs the same few addresses several times, and customers write more than once
 def canonicalize(channel: str, value: str) -> str:
     """Return the comparable form of `value` on `channel`; idempotent, never raises.
 
@@ -115,6 +114,10 @@ def canonicalize(channel: str, value: str) -> str:
     `whatsapp:` and `rcs:` are removed, on VOICE both and `tel:`; mailboxes are lower-cased; any other value only loses
     outer white space.
     """
+    return _CANONICAL[channel, value]
+
+
+def _canonicalize(channel: str, value: str) -> str:
     text = value.strip()
     is_whatsapp = channel == Channel.WHATSAPP or (channel == Channel.VOICE and text.lower().startswith("whatsapp:"))
     if channel in _BARE:
@@ -126,6 +129,11 @@ def canonicalize(channel: str, value: str) -> str:
     if channel == Channel.EMAIL:
         return _mailbox(text)
     return text
+
+
+#: One event needs the same few addresses several times, and customers write more than once.
+_CANONICAL: Final = Results(_canonicalize, 8_192)
+_KEYS: Final = Results(lambda channel, value: f"{channel}|{_CANONICAL[channel, value]}", 8_192)
 
 
 def with_plus(canonical: str) -> str:
@@ -191,6 +199,10 @@ def mask(value: str) -> str:
     All log lines use this one function: `+15551230001` becomes `+155***01`, `ana@example.com` becomes
     `a***@example.com`. Short or opaque values keep their first character only.
     """
+    return _MASKED[value]
+
+
+def _mask(value: str) -> str:
     head = ""
     for _ in range(_MAX_PREFIXES):
         prefix, colon, rest = value.partition(":")
@@ -201,6 +213,9 @@ def mask(value: str) -> str:
     # a host is shown unless it is a phone number (SIP)
     shown = f"{local[:1]}***@{_hide(host) if _is_number(host) else host}" if at else _hide(value)
     return head + shown
+
+
+_MASKED: Final = Results(_mask, 8_192)
 
 
 def _is_number(text: str) -> bool:

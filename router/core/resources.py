@@ -13,7 +13,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from router.core.addresses import Address, canonicalize
+from router.core.addresses import Address
 
 
 class ParticipantType(StrEnum):
@@ -72,7 +72,7 @@ class ParticipantAddress(Resource):
     @property
     def key(self) -> str:
         """`CHANNEL|canonical`, the same as `Address.key`."""
-        return f"{self.channel}|{canonicalize(self.channel, self.address)}"
+        return self.as_address().key
 
     def as_address(self) -> Address:
         """Return the value type that the core compares."""

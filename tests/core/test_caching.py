@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from router.core.addresses import canonicalize
-from router.core.caching import LONGEST, remembering
+from router.core.caching import LONGEST, Results, remembering
 from router.core.signing.form import Form
 from router.inbound.messaging import identify
 from tests.inbound.samples import load_form
@@ -66,3 +66,19 @@ def references_taken(text, function):
     before = sys.getrefcount(text)
     function()
     return sys.getrefcount(text) - before
+
+
+def test_results_of_one_text():
+    """A function of one text is looked up by it, under the same bounds."""
+    calls = []
+
+    def double(text):
+        calls.append(text)
+        return text * 2
+
+    results = Results(double, 2)
+    long = "x" * (LONGEST + 1)
+    assert [results["a"], results["a"], results[long], results[long]] == ["aa", "aa", long * 2, long * 2]
+    assert calls == ["a", long, long]
+    assert [results["b"], results["c"], results["a"]] == ["bb", "cc", "aa"]
+    assert len(results) <= 2
