@@ -123,7 +123,7 @@ def pytest_configure(config):
 
 async def _problems_at(url: str) -> list[str]:
     """Return the keys that the tests of the whole run have left in a server and should not have."""
-    client = connect(url)
+    client = connect(url, timeout=scaled(20))
     try:
         return await problems_of(client)
     finally:

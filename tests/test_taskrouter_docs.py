@@ -20,7 +20,7 @@ from router.simulator.messages import message
 from router.streams.client.connection import connect
 from tests.harness.dev import running_dev
 from tests.harness.serving import serving
-from tests.support.waiting import until
+from tests.support.waiting import scaled, until
 from tests.test_docs import example
 
 pytestmark = pytest.mark.processes
@@ -58,7 +58,7 @@ async def bridging(folder, dev, url):
     environment = os.environ | {"REDIS_URL": dev["REDIS_URL"], "CALLBACK_URL": f"{url}/assignment"}
     bridge = await asyncio.create_subprocess_exec(sys.executable, str(script), env=environment)
     try:
-        async with connect(dev["REDIS_URL"]) as db:
+        async with connect(dev["REDIS_URL"], timeout=scaled(20)) as db:
             stream = KEYS.participants(0, Target.HUMAN_AGENT)
 
             async def has_group():

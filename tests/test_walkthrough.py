@@ -30,7 +30,7 @@ STRUCTURED = {"content-type": "application/cloudevents+json"}
 @pytest.fixture
 async def redis(dev):
     """Connect to dev's Redis."""
-    client = connect(dev["REDIS_URL"])
+    client = connect(dev["REDIS_URL"], timeout=scaled(20))
     yield client
     await client.aclose()
 

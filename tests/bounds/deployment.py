@@ -18,6 +18,7 @@ from tests.harness.sandbox import running_sandbox
 from tests.harness.serving import serving
 from tests.harness.settings import make_environment, quick_recovery
 from tests.support.accounts import ACCOUNT, BASE_URL, OURS, TOKEN
+from tests.support.waiting import scaled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +42,7 @@ class InProcessDeployment(Deployment):
     async def __aenter__(self) -> Self:
         sandbox = await self._stack.enter_async_context(running_sandbox())
         self.settings = load(environment=make_environment(self._redis_url, sandbox.url, **self._changes))
-        super().__init__(connect(self.settings.redis), sandbox, self.settings.keys)
+        super().__init__(connect(self.settings.redis, timeout=scaled(20)), sandbox, self.settings.keys)
         self._stack.push_async_callback(self.redis.aclose)
         receiver_url = await self._stack.enter_async_context(serving(create_receiver(self.settings)))
         sender = Sender(receiver_url=receiver_url, public_base_url=BASE_URL, auth_token=TOKEN)

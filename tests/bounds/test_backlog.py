@@ -24,12 +24,13 @@ from router.streams.consuming.groups import MOST_NOTED, ensure_group
 from router.streams.consuming.window import HELD_PER_SLOT
 from router.streams.delivery import Done, StreamRef
 from router.streams.store.append import Appender, InboundFields
+from router.tasks import end
 from tests.benchmarks.backlog import FILL, PAGE
 from tests.benchmarks.filled_stream import fields_of
 from tests.bounds.deployment import NUMBER
 from tests.streams.bench import GROUP, LIMITS, Bench
 from tests.support.accounts import ACCOUNT, OURS
-from tests.support.waiting import until
+from tests.support.waiting import scaled, until
 
 pytestmark = pytest.mark.real
 MANY, LEFT, CUSTOMERS, WINDOW, BATCH = 50_000, 20_000, 50, 100, 50
@@ -44,7 +45,7 @@ PEOPLE = {f"HKEYS {Keys().desk('agents')}"}
 @contextlib.asynccontextmanager
 async def watched(redis_url):
     """Yield a list to which every command is added that the server gets while the block runs, as its words."""
-    client, commands = connect(redis_url), []
+    client, commands = connect(redis_url, timeout=scaled(20)), []
 
     async def listen(monitor):
         while True:
@@ -55,8 +56,7 @@ async def watched(redis_url):
     async with client.monitor() as monitor:
         listening = asyncio.create_task(listen(monitor))
         yield commands
-        listening.cancel()
-        await asyncio.wait([listening])
+        await end(listening)
     await client.aclose()
 
 

@@ -112,7 +112,7 @@ async def _has_expired(deployment, key):
 @pytest.fixture
 async def full(own_server):
     """A client of a server without memory, whose inbound stream has 1,000 entries, the first ten of them pending."""
-    redis, key = connect(own_server.url), Keys().inbound(0)
+    redis, key = connect(own_server.url, timeout=scaled(20)), Keys().inbound(0)
     pipeline = redis.pipeline(transaction=False)
     for number in range(1_000):
         pipeline.xadd(key, {"n": number, "filling": "x" * 100}, id=f"{number + 1}-0")

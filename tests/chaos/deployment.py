@@ -24,6 +24,7 @@ from router.simulator.http import is_up
 from router.simulator.mail import MailSender
 from router.simulator.mail_keys import make_key, public_text
 from router.streams.client.embedded import free_port
+from router.tasks import end
 from tests.chaos.schedule import ROLES
 from tests.harness.processes import start_process
 from tests.harness.redis_server import RedisServer
@@ -195,9 +196,7 @@ class ChaosDeployment:
 
     async def __aexit__(self, *_: object) -> None:
         """End what still runs."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         for one in self.processes.values():
             if one.running is not None:
                 await one.running.kill()

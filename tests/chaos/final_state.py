@@ -15,6 +15,7 @@ from router.core.keys import Keys, Target
 from router.streams.client.connection import connect
 from router.streams.store.inspect import all_streams, read_stream
 from tests.support.floors import disagreements, read_desk
+from tests.support.waiting import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -152,7 +153,7 @@ async def _waiting(deployment: ChaosDeployment, redis: Redis) -> dict[str, int]:
 
 async def collect(deployment: ChaosDeployment) -> FinalState:
     """Read everything but the logs, while the deployment still runs."""
-    redis, keys = connect(deployment.redis.url), Keys()
+    redis, keys = connect(deployment.redis.url, timeout=scaled(20)), Keys()
     found = FinalState(waiting=await _waiting(deployment, redis), callbacks=dict(await _callbacks(deployment)))
     rows = await redis.xrange(keys.inbound(0))
     found.inbound = [_inbound(place, entry_id, fields) for place, (entry_id, fields) in enumerate(rows)]

@@ -18,6 +18,7 @@ from router.core.keys import Keys, Target
 from router.streams.client.connection import RedisError, connect
 from tests.chaos.deployment import HUMAN_AGENTS
 from tests.chaos.watcher import MADE
+from tests.support.waiting import scaled
 
 if TYPE_CHECKING:
     from tests.chaos.timeline import Timeline
@@ -37,7 +38,7 @@ class People:
     def __init__(self, url: str, timeline: Timeline, seed: int) -> None:
         self.is_calm = False
         self.losses = 0
-        self._redis = connect(url)
+        self._redis = connect(url, timeout=scaled(20))
         self._timeline = timeline
         self._chance = random.Random(seed)
         self._away: str | None = None

@@ -110,7 +110,7 @@ class Round:
 
     async def _wait_until_idle(self) -> None:
         """Wait until nothing is left to do, twice in a row with nothing done in between, or until the time is over."""
-        redis, before = connect(self._deployment.redis.url), None
+        redis, before = connect(self._deployment.redis.url, timeout=scaled(20)), None
         try:
             async with deadline(PATIENCE):
                 while True:

@@ -12,6 +12,7 @@ import orjson
 from router.core.addresses import Address
 from router.core.keys import Keys, Target
 from router.streams.client.connection import RedisError, connect
+from tests.support.waiting import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +57,7 @@ class Watcher:
     def __init__(self, url: str, timeline: Timeline) -> None:
         self.seen: defaultdict[str, Seen] = defaultdict(Seen)
         self.entries = 0
-        self._redis = connect(url)
+        self._redis = connect(url, timeout=scaled(20))
         self._timeline = timeline
         self._position = {Keys().participants(0, target): "0-0" for target in Target}
         self._owners: dict[str, str] = {}

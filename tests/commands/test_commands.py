@@ -7,7 +7,7 @@ import pytest
 
 from router.core.keys import Keys
 from router.streams.client.connection import connect
-from tests.support.waiting import until
+from tests.support.waiting import scaled, until
 
 pytestmark = pytest.mark.processes
 
@@ -41,7 +41,7 @@ async def test_check_warns_of_shadow_mode(run):
 
 async def test_dead_letters_are_listed_and_replayed(run, dev):
     """An unreadable entry becomes a dead letter with its reason, and a replay puts it back on its stream."""
-    redis, keys = connect(dev["REDIS_URL"]), Keys()
+    redis, keys = connect(dev["REDIS_URL"], timeout=scaled(20)), Keys()
     fields = {
         "source": "messaging",
         "account": dev["TWILIO_ACCOUNT_SID"],

@@ -29,6 +29,7 @@ from tests.core.test_refused import REFUSED
 from tests.handlers.harness import make
 from tests.support.accounts import ACCOUNT, BASE_URL, TOKEN
 from tests.support.source import ROOT, SHIPPED
+from tests.support.waiting import scaled
 
 pytestmark = pytest.mark.real
 
@@ -223,7 +224,7 @@ def test_an_entry_is_described_safely(printed, field):
 @pytest.mark.parametrize("command", [["quarantine", "list"], ["dead-letters", "list"], ["groups", "list"]])
 async def test_head_ends_a_list_without_a_word(redis, redis_url, keys, command):
     """`quarantine list | head -1` prints one line; the rest has no reader, which is no failure."""
-    async with connect(redis_url) as client:
+    async with connect(redis_url, timeout=scaled(20)) as client:
         for number in range(30):
             await refuse(client, keys, method=f"POST{number}")
             await add_letter(client, keys)

@@ -15,6 +15,7 @@ from router.streams.client.connection import connect
 from router.streams.store.stories import StoryAbout, StoryWriter
 from tests.support.accounts import ACCOUNT, CUSTOMER
 from tests.support.source import SHIPPED
+from tests.support.waiting import scaled
 
 NOW = to_microseconds("2026-11-30T12:00:00Z")
 SID = f"SM{1:032x}"
@@ -22,7 +23,7 @@ SID = f"SM{1:032x}"
 
 async def write_story(redis_url):
     """Write the story of one message."""
-    redis, settings = connect(redis_url), load()
+    redis, settings = connect(redis_url, timeout=scaled(20)), load()
     now = await redis.time()
     writer = StoryWriter(
         redis,

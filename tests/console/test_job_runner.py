@@ -13,7 +13,7 @@ from router.core.keys import Keys
 from router.streams.client.connection import connect
 from router.streams.store.audit import AuditLog
 from router.streams.store.jobs import Job, JobState, JobStore
-from tests.support.waiting import let_tasks_run, until
+from tests.support.waiting import let_tasks_run, scaled, until
 
 pytestmark = pytest.mark.real
 
@@ -79,7 +79,7 @@ async def test_the_progress_is_seen_by_every_process(runner, redis_url):
         await go.wait()
 
     job = await start(runner, work)
-    async with connect(redis_url) as client:
+    async with connect(redis_url, timeout=scaled(20)) as client:
         other = JobStore(client, Keys())
 
         async def has_progress():
@@ -116,7 +116,7 @@ async def test_any_process_may_stop_a_job(runner, redis_url):
             await let_tasks_run()
 
     job = await start(runner, work)
-    async with connect(redis_url) as client:
+    async with connect(redis_url, timeout=scaled(20)) as client:
         await JobStore(client, Keys()).ask_to_stop(job.job_id)
     await until(lambda: _is_over(runner, job))
     ended = await runner.store.read(job.job_id)

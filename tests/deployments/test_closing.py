@@ -16,7 +16,7 @@ from router.streams.client.connection import connect
 from tests.deployments.traffic import deployment_of
 from tests.harness.dev import running_dev
 from tests.support.accounts import OURS
-from tests.support.waiting import until
+from tests.support.waiting import scaled, until
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180), pytest.mark.promise(2), pytest.mark.promise(4)]
 
@@ -78,7 +78,7 @@ class Customer:
 @pytest.mark.parametrize("callback", ["late", "lost"])
 async def test_a_customer_who_writes_right_after_the_closing_is_answered_in_the_next_conversation(dev, callback):
     """Joined there, heard there, answered there, once; other customers' callbacks go on meanwhile."""
-    redis = connect(dev["REDIS_URL"])
+    redis = connect(dev["REDIS_URL"], timeout=scaled(20))
     async with deployment_of(dev, redis) as deployment:
         sandbox = deployment.sandbox
         customer = Customer(dev, deployment, 1 if callback == "late" else 2)

@@ -14,7 +14,7 @@ from router.streams.client.connection import connect
 from tests.deployments.test_closing import Customer
 from tests.deployments.traffic import deployment_of
 from tests.harness.dev import running_dev
-from tests.support.waiting import until
+from tests.support.waiting import scaled, until
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 #: Routes are trusted for long, and nobody asks the API but the consumers.
@@ -35,7 +35,7 @@ def test_a_customer_is_answered_although_the_sandbox_was_started_anew(tmp_path):
     """`dev --keep` without the file of the sandbox: Redis remembers a conversation that the sandbox has forgotten."""
 
     async def write(dev, number):
-        redis = connect(dev["REDIS_URL"])
+        redis = connect(dev["REDIS_URL"], timeout=scaled(20))
         async with deployment_of(dev, redis) as deployment:
             customer = Customer(dev, deployment, 1)
             customer.sent = number
@@ -57,7 +57,7 @@ def test_a_deleted_conversation_gives_its_customer_the_next_one(tmp_path):
     """For each target, by whoever learns of it first: a consumer that answers or joins, or the worker."""
 
     async def write(dev):
-        redis = connect(dev["REDIS_URL"])
+        redis = connect(dev["REDIS_URL"], timeout=scaled(20))
         async with deployment_of(dev, redis) as deployment:
             robot = Customer(dev, deployment, 2)
             person = Customer(dev, deployment, 3, recipient=SERVICE_DESK)

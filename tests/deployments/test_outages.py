@@ -187,7 +187,7 @@ async def test_a_stop_during_an_outage_ends_every_process_in_time(site, redis, a
     await site.start(*PROCESSES)
     await site.started()
     api(site)
-    deployment = Deployment(connect(site.server.url), site.sandbox)
+    deployment = Deployment(connect(site.server.url, timeout=scaled(20)), site.sandbox)
     statuses = await asyncio.gather(*[site.send(number) for number in range(30)])
     assert statuses == [200] * 30
     await until(lambda: _is_under_way(deployment, site))
@@ -208,7 +208,7 @@ async def _is_under_way(deployment, site):
 
 async def test_a_signal_while_a_consumer_joins_its_group_is_not_lost(site):
     """It leaves the group again: nobody has to wait until it looks dead."""
-    client = connect(site.server.url)
+    client = connect(site.server.url, timeout=scaled(20))
     for moment in ("SET", "group", "XGROUP"):
         await site.start("worker")
         worker = site.processes["worker"]

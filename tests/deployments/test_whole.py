@@ -16,7 +16,7 @@ from tests import test_walkthrough as tour
 from tests.deployments.traffic import GREETING, Traffic, deployment_of
 from tests.harness.dev import running_dev
 from tests.harness.redis_topologies import Cluster, Sentinels, running
-from tests.support.waiting import until
+from tests.support.waiting import scaled, until
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(240), pytest.mark.promise(1), pytest.mark.promise(2)]
 
@@ -54,7 +54,7 @@ def start_dev(tmp_path):
 @asynccontextmanager
 async def deployed(dev):
     """Give the deployment of a running `dev`."""
-    redis = connect(dev["REDIS_URL"])
+    redis = connect(dev["REDIS_URL"], timeout=scaled(20))
     try:
         async with deployment_of(dev, redis) as deployment:
             yield deployment

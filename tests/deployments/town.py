@@ -23,7 +23,7 @@ from router.streams.client.connection import connect
 from tests.deployments.traffic import deployment_of
 from tests.harness.settings import write_config
 from tests.support.accounts import OURS
-from tests.support.waiting import until
+from tests.support.waiting import scaled, until
 
 NUMBERS = count()
 CUSTOMERS = [f"+1555777000{number}" for number in range(5)]
@@ -80,7 +80,7 @@ class Town:
 @asynccontextmanager
 async def open_town(dev, sealer, customers=CUSTOMERS):
     """Give the town of a running `dev`, in which the numbers of its customers may be the same."""
-    redis = connect(dev["REDIS_URL"])
+    redis = connect(dev["REDIS_URL"], timeout=scaled(20))
     sender = MailSender(
         receiver_url=dev["ROUTER_URL"],
         public_base_url=dev["PUBLIC_BASE_URL"],

@@ -17,6 +17,7 @@ from router.streams.store.quarantine import find, keep, remove
 from tests.core.test_refused import REFUSED
 from tests.operations.conftest import Deployment
 from tests.support.accounts import ACCOUNT
+from tests.support.waiting import scaled
 
 pytestmark = pytest.mark.real
 BOUNDS = Bounds(entries=100, size=100_000, ttl=3600)
@@ -131,7 +132,7 @@ async def test_a_machine_without_a_roster_has_no_queues(redis, settings, tmp_pat
 async def test_a_redis_without_memory(own_server, tmp_path):
     """It refuses writes, and processes that are alive stay so: renewing a record needs no memory."""
     environment = {"REDIS_URL": own_server.url, "TWILIO_ACCOUNT_SID": ACCOUNT}
-    async with connect(own_server.url) as redis:
+    async with connect(own_server.url, timeout=scaled(20)) as redis:
         settings = load(environment=environment)
         deployment = Deployment(redis, settings)
         await deployment.run("web", "worker", "ai-agent", "human-agent")

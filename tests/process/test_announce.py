@@ -11,6 +11,7 @@ from router.process import announce
 from router.process.announce import Announcer
 from router.streams.client.connection import connect
 from router.streams.store import announcements
+from router.tasks import end
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
@@ -38,8 +39,7 @@ async def test_a_process_is_listed_with_its_facts_until_it_ends(redis):
         return (await list_processes(redis, KEYS))[0].facts["spool"]["entries"] == 7
 
     await until(entries)
-    announcing.cancel()
-    await asyncio.gather(announcing, return_exceptions=True)
+    await end(announcing)
     assert [key async for key in redis.scan_iter()] == []
 
 
@@ -65,8 +65,7 @@ async def test_a_process_that_has_left_something_is_known_after_it_ended(redis):
     announcer = Announcer(redis, KEYS, kind="web", facts=lambda: facts, has_left=lambda: True)
     announcing = asyncio.create_task(announcer.run())
     await until(lambda: list_processes(redis, KEYS))
-    announcing.cancel()
-    await asyncio.gather(announcing, return_exceptions=True)
+    await end(announcing)
     assert await list_processes(redis, KEYS) == []
     (process,) = await list_processes(redis, KEYS, with_ended=True)
     assert (process.is_alive, process.has_ended, process.facts) == (False, True, facts)
@@ -97,8 +96,7 @@ async def test_an_outage_of_redis_ends_no_announcer(redis, lines):
     assert not announcing.done()
     announcer._redis = redis
     await until(lambda: list_processes(redis, KEYS))
-    announcing.cancel()
-    await asyncio.gather(announcing, return_exceptions=True)
+    await end(announcing)
     await away.aclose()
     assert lines() == []
 

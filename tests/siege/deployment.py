@@ -22,6 +22,7 @@ from router.simulator.mail_keys import make_key, public_text
 from router.streams.client.connection import connect
 from router.streams.client.embedded import free_port
 from router.streams.store.inspect import has_consumer, read_stream
+from router.tasks import end
 from tests.harness.deployment import GROUPS, Deployment
 from tests.harness.redis_server import RedisServer
 from tests.harness.sandbox import SandboxClient
@@ -199,8 +200,7 @@ class Siege(Deployment):
             try:
                 yield
             finally:
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
+                await end(following)
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from router.process.loop import run, until_stopped_or
 from router.streams.client.connection import connect
 from router.streams.consuming.consumer import Limits, StreamConsumer
 from router.streams.delivery import Delivery, Done, StreamRef
+from tests.support.waiting import scaled
 
 GROUP = "resolver"
 EFFECTS = "effects"
@@ -25,7 +26,7 @@ ATTEMPTS = "attempts"
 
 async def main(url: str, stuck_from: float, delay: float, grace: float, ttl: float) -> int:
     """Consume until SIGTERM; returns 1 if reading fails for good."""
-    redis, keys = connect(url), Keys()
+    redis, keys = connect(url, timeout=scaled(20)), Keys()
 
     async def attempt(delivery: Delivery) -> Done:
         await redis.hincrby(ATTEMPTS, delivery.entry_id, 1)

@@ -87,7 +87,7 @@ class RelayedDeployment(Deployment):
 
     async def __aenter__(self) -> Self:
         sandbox = await self._stack.enter_async_context(running_sandbox())
-        super().__init__(connect(self._redis_url), sandbox)
+        super().__init__(connect(self._redis_url, timeout=scaled(20)), sandbox)
         self._stack.push_async_callback(self.redis.aclose)
         await self.redis.flushall()
         for path in script_files():

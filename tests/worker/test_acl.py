@@ -17,6 +17,7 @@ from router.streams.store.subject_order import UnnamedOrder
 from tests.core.builders import CONVERSATION
 from tests.support.accounts import ACCOUNT
 from tests.support.source import ROOT
+from tests.support.waiting import scaled
 from tests.worker.floor_place import Place
 from tests.worker.harness import WorkerHarness
 
@@ -31,7 +32,7 @@ async def limited(redis, redis_url):
     """A connection as the advised user, which is deleted afterwards."""
     await redis.execute_command("ACL", "SETUSER", *ADVISED[1].replace("PASSWORD", "a-long-one").split())
     url = redis_url.replace("redis://", "redis://router:a-long-one@")
-    client = connect(url)
+    client = connect(url, timeout=scaled(20))
     yield client, url
     await client.aclose()
     await redis.execute_command("ACL", "DELUSER", "router")

@@ -10,6 +10,7 @@ from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSL
 from router.streams.client.brokers import make_broker
 from router.streams.client.cluster import ClusterClient
 from router.streams.client.connection import close_sentinels, connect
+from tests.support.waiting import scaled
 
 LOGIN = "app:secret@"
 OF_SENTINELS = "sentinel_username=watch&sentinel_password=other"
@@ -36,7 +37,7 @@ def test_each_deployment_has_its_broker(url, kind):
 )
 async def test_brokers_and_clients_log_in_at_servers_and_sentinels(url, kind):
     """Servers and Sentinels have logins of their own; TLS applies to both."""
-    broker, client = make_broker(url), connect(url)
+    broker, client = make_broker(url), connect(url, timeout=scaled(20))
     reading = await broker.connect()
     for one in (client, reading):
         pool = one.connection_pool
@@ -56,7 +57,7 @@ async def test_brokers_and_clients_log_in_at_servers_and_sentinels(url, kind):
 async def test_every_node_of_a_cluster_has_the_same_login_and_tls():
     """For the client and for the broker of one node."""
     url = f"rediss+cluster://{LOGIN}h:1,i:2?ssl_cert_reqs=none"
-    broker, client = make_broker(url, ("j", 3)), connect(url)
+    broker, client = make_broker(url, ("j", 3)), connect(url, timeout=scaled(20))
     assert isinstance(client, ClusterClient)
     reading = await broker.connect()
     for pool, host in ((client._client(("i", 2)).connection_pool, "i"), (reading.connection_pool, "j")):

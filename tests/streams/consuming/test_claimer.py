@@ -11,6 +11,7 @@ from router.streams.consuming.claimer import Claimer
 from router.streams.consuming.groups import ensure_group
 from router.streams.consuming.poison_isolation import CrashCounts
 from router.streams.delivery import StreamRef
+from router.tasks import end
 from tests.streams.bench import GROUP
 from tests.support.waiting import until
 
@@ -301,7 +302,7 @@ async def test_a_scan_that_fails_is_logged_and_the_next_one_tries_again(group, r
     await survivor.beat()
     running = asyncio.create_task(survivor.claimer.run())
     await until(lambda: survivor.ids == ids)
-    running.cancel()
+    await end(running)
     assert len(lines("claimer.failed")) == 2
 
 
@@ -320,6 +321,6 @@ async def test_each_stream_is_scanned_with_its_own_heartbeats(redis, lines):
     await survivor.beat()
     running = asyncio.create_task(survivor.claimer.run())
     await until(lambda: survivor.taken)
-    running.cancel()
+    await end(running)
     assert [one.stream for one in survivor.taken] == [streams[2]]
     assert {line["stream"] for line in lines("claimer.failed")} == {streams[0].key}

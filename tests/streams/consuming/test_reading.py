@@ -9,6 +9,7 @@ import pytest
 from router.core.keys import Keys
 from router.streams.consuming.reading import Reading
 from router.streams.delivery import StreamRef
+from router.tasks import end
 from tests.support.waiting import deadline, until
 
 pytestmark = pytest.mark.real
@@ -36,6 +37,5 @@ async def test_a_part_that_fails_for_good_is_reported_and_the_others_read_on(red
     for stream in (streams[0], streams[2]):
         await redis.xadd(stream.key, {"n": 1})
     await until(lambda: sorted(taken) == [0, 2])
-    running.cancel()
-    await asyncio.wait([running])
+    await end(running)
     await reading.stop()

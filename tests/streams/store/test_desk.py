@@ -13,6 +13,7 @@ from router.core.routing.wishes import AgentCard, Wish
 from router.core.values import replace
 from router.streams.client.connection import connect
 from router.streams.store.desk import FOR_EVER, LEASE, Desk
+from tests.support.waiting import scaled
 
 START = 1_800_000_000_000
 LATE = START + 10_000_000
@@ -308,7 +309,7 @@ def test_decides_as_the_rule_says(redis_url, steps):
 
 
 async def compare(url, steps):
-    redis, clock, model = connect(url), Clock(), Model()
+    redis, clock, model = connect(url, timeout=scaled(20)), Clock(), Model()
     try:
         await redis.flushall()
         desk = Desk(redis, Keys(), clock=clock)

@@ -23,6 +23,7 @@ from router.streams.store.parking import (
 )
 from router.streams.store.subject_order import SubjectOrder
 from tests.support.accounts import ACCOUNT
+from tests.support.waiting import scaled
 
 pytestmark = [pytest.mark.real, pytest.mark.promise(3), pytest.mark.promise(4)]
 
@@ -337,7 +338,7 @@ steps = st.lists(
 @given(steps=steps)
 async def test_every_entry_is_in_one_place_and_each_subject_in_order(redis_url, steps):
     """Whatever two consumers do: an entry is pending or parked or finished, and none of a subject is passed over."""
-    redis = connect(redis_url)
+    redis = connect(redis_url, timeout=scaled(20))
     stream = StreamRef(0, Keys("any").inbound(0))
     try:
         await redis.delete(stream.key, *[Keys("any").parked(stream.key, RESOLVER, part) for part in PARTS])

@@ -25,6 +25,7 @@ from router.streams.store.partitions import (
     until_moved,
     until_open,
 )
+from router.tasks import end
 from tests.streams.store.test_append import make_fields
 from tests.support.accounts import ACCOUNT
 from tests.support.waiting import deadline
@@ -132,9 +133,7 @@ async def test_a_move_ends_the_work_and_its_end_gives_the_new_number(redis, monk
             assert await opened == 4
             await until_moved(redis, ONE)
     finally:
-        for task in (moved, opened):
-            if task is not None:
-                task.cancel()
+        await end(*[task for task in (moved, opened) if task is not None])
 
 
 @pytest.mark.parametrize("fence", ["4", "closed x"])

@@ -17,6 +17,7 @@ from router.streams.store.append import Appender
 from router.streams.store.inspect import consumed_streams
 from router.streams.store.parking import Parking, Waiting
 from router.streams.store.trim import Trimmer
+from router.tasks import end
 from tests.streams.store.test_shared_bodies import make_fields
 from tests.support.waiting import until
 
@@ -289,7 +290,7 @@ async def test_rounds_go_on_after_a_failure_and_cover_every_stream(redis, monkey
     monkeypatch.setattr(trimmer, "trim", note)
     running = asyncio.create_task(trimmer.run())
     await until(lambda: seen.count(keys.inbound(0)) >= 2)
-    running.cancel()
+    await end(running)
     assert set(seen) == {stream for number in (0, 1) for stream in consumed_streams(keys, number)}
     assert {line["stream"] for line in lines("trim.failed")} == {keys.inbound(0)}
 
