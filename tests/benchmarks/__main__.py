@@ -81,7 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="PATH", help="write all samples and figures there")
     parser.add_argument("--beside", metavar="COMMIT", help="measure this commit of the project in the same turns")
     parser.add_argument("--large", action="store_true", help="a million of something, where usually it is a tenth")
-    parser.add_argument("--quick", action="store_true", help="two minutes in all; the figures are rough")
+    parser.add_argument("--quick", action="store_true", help="some minutes in all; the figures are rough")
     return parser
 
 

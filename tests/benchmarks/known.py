@@ -7,7 +7,6 @@ about them is warm, and all of them must be published without a request of the A
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -61,7 +60,8 @@ class Copies:
     def __init__(self, store: Store, ledger: Ledger, route: Route) -> None:
         self._store = store
         fields = {name: value for name, value in ledger.fields.items() if name not in {"rev", FORMAT}}
-        self._text = orjson.dumps({"route": route, "fields": fields})
+        found = (route.conversation_id, route.participant_id, route.participant_type, route.confirmed_at)
+        self._text = orjson.dumps({"route": found, "fields": fields})
 
     @classmethod
     async def of(cls, store: Store) -> Copies:
@@ -76,14 +76,12 @@ class Copies:
         ledgers, routes = [], []
         for number in range(first, first + count):
             copy = orjson.loads(self._text.replace(digits_of(TEMPLATE).encode(), digits_of(number).encode()))
-            route = Route(**copy["route"])
+            route = Route(*copy["route"])
             ledger = self._store.make_ledger(ACCOUNT, route.conversation_id)
             ledger.changes |= copy["fields"]
             ledgers.append(ledger)
             routes.append((ACCOUNT, _pair(number), route))
-        committed, *_ = await asyncio.gather(
-            self._store.commit(ledgers), *[self._store.write_routes([one]) for one in routes]
-        )
+        committed = await self._store.commit(ledgers, routes=routes)
         if not all(committed):
             raise BenchmarkError("customers that were to be written are known")
 
