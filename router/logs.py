@@ -206,9 +206,9 @@ def _line(event: str, level: str, fields: dict[str, Any]) -> str:
 
 
 def _as_json(event: str, level: str, fields: dict[str, Any]) -> str:
+    if None in fields.values():
+        fields = {name: value for name, value in fields.items() if value is not None}
     line = {"time": _now(), "level": level, "event": event, "process": _Output.process, **fields}
-    if None in line.values():
-        line = {name: value for name, value in line.items() if value is not None}
     text = _dumps(line)
     return f"{text if len(text) <= MAX_LINE else _dumps(_shortened(line))}\n"
 

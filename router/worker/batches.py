@@ -185,17 +185,19 @@ def part_works(works: Sequence[DeliveredWork]) -> list[list[DeliveredWork]]:
     parts: list[list[DeliveredWork]] = [[]]
     part_of: dict[object, list[DeliveredWork]] = {}
     for work in works:
-        names: list[object] = [work.entry.subject]
-        if work.needed is not None:
-            names.append((work.account_id, work.needed[0]))
-        found = [part_of[name] for name in names if name in part_of]
-        if any(part is not found[0] for part in found):
+        subject, needed = work.entry.subject, work.needed
+        conversation = None if needed is None else (work.account_id, needed[0])
+        of_subject, of_conversation = part_of.get(subject), part_of.get(conversation)
+        if of_subject is not None and of_conversation is not None and of_subject is not of_conversation:
             return [list(works)]  # it belongs to two parts, which is rare: one part is always correct
-        if not found and len(parts[-1]) >= PART:
-            parts.append([])
-        part = found[0] if found else parts[-1]
+        part = of_subject or of_conversation or parts[-1]
+        if len(part) >= PART and of_subject is None and of_conversation is None:
+            part = []
+            parts.append(part)
         part.append(work)
-        part_of.update((name, part) for name in names)
+        part_of[subject] = part
+        if conversation is not None:
+            part_of[conversation] = part
     return parts
 
 

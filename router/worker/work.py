@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from router import metrics
@@ -46,6 +47,8 @@ _FORMAT: Final = FORMAT.encode()
 _FIRST: Final = FIRST.encode()
 #: The field of an entry that was put back, with the time of that.
 REPLAYED: Final = b"replayed"
+#: The fields that every entry has.
+_INBOUND: Final = itemgetter(b"source", b"account", b"key", b"subject", b"received_at", b"body")
 _READABLE: Final = frozenset(map(str.encode, INBOUND_ENTRY.readable))
 
 
@@ -181,22 +184,25 @@ def read_inbound(delivery: Delivery, bodies: Mapping[bytes, bytes]) -> InboundEn
     """
     if delivery.fields.get(_FORMAT, _FIRST) not in _READABLE:
         raise INBOUND_ENTRY.error(delivery.text(FORMAT))
-    read = delivery.fields.get  # not Delivery.text: 40 of the 5,000 steps of a known customer's message
-    received_at = read(b"received_at", b"")
-    key = read(b"key", b"").decode("utf-8", "backslashreplace")
-    is_time = received_at.isdigit() and len(received_at) <= _LONGEST_TIME
+    fields = delivery.fields
+    try:  # not Delivery.text: 60 steps less of a known customer's message
+        source, account_id, key, subject, received_at, body = _INBOUND(fields)
+        source, account_id, key, subject = source.decode(), account_id.decode(), key.decode(), subject.decode()
+    except (KeyError, UnicodeDecodeError):
+        source, account_id, key, subject = map(delivery.text, ("source", "account", "key", "subject"))
+        received_at, body = fields.get(b"received_at", b""), fields.get(b"body", b"")
     return InboundEntry(
-        entry_id=delivery.entry_id,
-        source=read(b"source", b"").decode("utf-8", "backslashreplace"),
-        account_id=read(b"account", b"").decode("utf-8", "backslashreplace"),
-        key=key,
-        subject=read(b"subject", b"").decode("utf-8", "backslashreplace"),
-        received_at=int(received_at) if is_time else 0,
-        body=read(b"body", b""),
-        is_redelivered=delivery.is_redelivered,
-        shared=bodies.get(delivery.fields[SHARED], b"") if SHARED in delivery.fields else None,
-        gone=delivery.text(GONE.decode()) if GONE in delivery.fields else "",
-        event_id=event_id(key),
+        delivery.entry_id,
+        source,
+        account_id,
+        key,
+        subject,
+        int(received_at) if received_at.isdigit() and len(received_at) <= _LONGEST_TIME else 0,
+        body,
+        delivery.is_redelivered,
+        bodies.get(fields[SHARED], b"") if SHARED in fields else None,
+        delivery.text(GONE.decode()) if GONE in fields else "",
+        event_id(key),
     )
 
 

@@ -19,6 +19,8 @@ from router.core.ledger.packing import SEPARATORS, pack_marker, read_marker
 from router.core.resources import ConversationStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from router.core.events import Version
     from router.core.ledger.marker import Marker
     from router.core.resources import Conversation
@@ -49,7 +51,7 @@ class LedgerFields:
     account_id: str
     conversation_id: str
     fields: dict[str, str]
-    known: frozenset[str] | None = None
+    known: Collection[str] | None = None
     changes: dict[str, str | None] = field(default_factory=dict)
 
     @property

@@ -255,7 +255,8 @@ class Ledger(LedgerFields):
 
     def publish(self, model: type[EntryData], cause: Cause, *, subject: str, distinction: str, **fields: Any) -> None:
         """Add an entry for the holder; `fields` are those of its model beyond EntryData."""
-        self.entries.append(self._draft(model.type, cause, fields, subject=subject, distinction=distinction))
+        data = self._data(cause, fields)
+        self.entries.append(self._to_entry(model.type, data, cause, subject=subject, name=distinction))
 
     def again(self) -> Ledger:
         """Return the ledger as it is after its commit, without reading it."""
@@ -304,14 +305,11 @@ class Ledger(LedgerFields):
 
         `fields` are those of CommunicationData beyond EntryData.
         """
-        draft = self._draft(CommunicationData.type, cause, fields, subject=subject, distinction=name)
+        draft = self._to_entry(CommunicationData.type, self._data(cause, fields), cause, subject=subject, name=name)
         earlier = self.claims.get(draft.id)
         self.claims[draft.id] = claim.also(earlier) if earlier else claim
         if not earlier:
             self.entries.append(draft)
-
-    def _draft(self, kind: str, cause: Cause, fields: dict[str, Any], *, subject: str, distinction: str) -> Draft:
-        return self._to_entry(kind, self._data(cause, fields), cause, subject=subject, name=distinction)
 
     def _to_entry(self, kind: str, data: dict[str, Any], cause: Cause, *, subject: str, name: str) -> Draft:
         return draft_entry(

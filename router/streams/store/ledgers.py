@@ -148,8 +148,7 @@ class Store:
         fields = dict(zip(compress(query.fields, map(_IS_GIVEN, row)), values, strict=True))
         if fields.get(FORMAT, FIRST) not in LEDGER.readable:
             return LEDGER.error(fields[FORMAT])
-        known = frozenset(query.fields)
-        return self._make(self._keys.namespace, query.account_id, query.conversation_id, fields, known)
+        return self._make(self._keys.namespace, query.account_id, query.conversation_id, fields, query.fields)
 
     def make_ledger(self, account_id: str, conversation_id: str) -> Ledger:
         """Return an empty ledger; committing it fails if the conversation has one already."""
