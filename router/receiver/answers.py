@@ -54,11 +54,16 @@ class SharedResponse(web.Response):
 
     def _send(self) -> None:
         waiting, self._waiting = self._waiting, []
+        data = self.render()
+        for transport in waiting:
+            transport.write(data)
+
+    def render(self) -> bytes:
+        """Return the whole response, with the date of now; it is made once a second."""
         second = int(time.time())
         if second != self._second:
             self._second, self._bytes = second, self._render(second)
-        for transport in waiting:
-            transport.write(self._bytes)
+        return self._bytes
 
     def _render(self, second: int) -> bytes:
         headers = {**self.headers, "Content-Length": self.content_length, "Date": formatdate(second, usegmt=True)}
@@ -85,6 +90,14 @@ class Answer(Value):
         if is_last:
             response.force_close()
         return response
+
+
+async def respond(answer: Answer, request: web.BaseRequest, *, is_last: bool) -> web.StreamResponse:
+    """Return the response to `request`, once the log line of its webhook is written."""
+    response = answer.to(request, is_last=is_last)
+    if not isinstance(response, SharedResponse):
+        await asyncio.sleep(0)  # its log line is written first, together with those of this turn of the loop
+    return response
 
 
 def make_constant(body: bytes, content_type: str | None) -> Answer:

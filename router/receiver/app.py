@@ -22,8 +22,9 @@ from router.logs import describe_end, log
 from router.process.announce import Announcer
 from router.process.apis import CLOSING, make_replication
 from router.process.stories import make_stories
-from router.receiver.answers import SharedResponse
+from router.receiver.answers import respond
 from router.receiver.exposition import Exposition
+from router.receiver.fast_lane import FastLane
 from router.receiver.ingest import Ingest, make_authenticators
 from router.receiver.misrouted import Misrouted
 from router.receiver.partitions import PartitionWatch
@@ -88,6 +89,8 @@ EXPOSITION: Final = web.AppKey("exposition", Exposition)
 BACKGROUND: Final = web.AppKey("background", Background)
 #: Set once no new connections are accepted: from then on every answer is the last one of its connection.
 STOPPING: Final = web.AppKey("stopping", Stopping)
+#: The way of usual webhooks past aiohttp's parser, for `connection_factory`.
+LANE: Final = web.AppKey("lane", FastLane)
 #: The handlers of webhooks by their path, for `bypass_routing`; they are in aiohttp's router as well.
 WEBHOOK_HANDLERS: Final = web.AppKey("webhook_handlers", dict[str, RouteHandler])
 #: Seconds, once the grace is over, for writes that nobody waits for.
@@ -126,6 +129,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
         app[REDIS], settings.keys, settings.quarantine_bounds, sealer=sealer, stories=refusals, ours=ours
     )
     ingest = Ingest(appender, authenticators, quarantine, spool, sealer=sealer, stories=stories, clock=clock)
+    app[LANE] = FastLane(ingest, app[STOPPING])
     app[EXPOSITION] = Exposition(app[REDIS], lambda: app[PARTITIONS].keys, clock, spool)
     _add_routes(app, ingest, make_readyz(appender.check, spool), Misrouted(misrouted, quarantine, clock))
     _expect_counts()
@@ -144,9 +148,8 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
         await watch.close()
         if drainer is not None:
             await drainer.close()
-        await finish(
-            _settle(appender, quarantine, stories, refusals), max(SETTLING, settings.grace - app[STOPPING].seconds)
-        )
+        left = max(SETTLING, settings.grace - app[STOPPING].seconds)
+        await finish(_settle(app[LANE], appender, quarantine, stories, refusals), left)
         await end(*tasks)  # last: one of them tells what is left on the disk
         if redis is None:
             with suppress(RedisError, OSError):
@@ -215,9 +218,10 @@ async def failed(app: web.Application) -> str:
         await end(*tasks)
 
 
-async def _settle(appender: Appender, quarantine: Quarantine, *stories: StoryWriter | None) -> None:
+async def _settle(lane: FastLane, appender: Appender, quarantine: Quarantine, *stories: StoryWriter | None) -> None:
     """Wait for the writes that are under way; all webhooks have been answered by now."""
     await appender.close()
+    await lane.close()
     await quarantine.close()
     for writer in stories:
         if writer is not None:
@@ -279,10 +283,7 @@ def bypass_routing(app: web.Application, application: AnyHandler) -> AnyHandler:
 def _handler(ingest: Ingest, source: Source, stopping: asyncio.Event) -> RouteHandler:
     async def handle(request: web.Request) -> web.StreamResponse:
         answer = await ingest.handle(request, source)
-        response = answer.to(request, is_last=stopping.is_set())
-        if not isinstance(response, SharedResponse):
-            await asyncio.sleep(0)  # its log line is written first, together with those of this turn of the loop
-        return response
+        return await respond(answer, request, is_last=stopping.is_set())
 
     return handle
 

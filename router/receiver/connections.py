@@ -25,11 +25,14 @@ from aiohttp import web
 from router import metrics
 from router.logs import describe, log
 from router.receiver.bodies import FEW_CHUNKS, ReadingPace, unread_chunks
+from router.receiver.fast_lane import LaneConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from aiohttp.streams import StreamReader
+
+    from router.receiver.fast_lane import FastLane
 
 #: Seconds that a new connection may take to send the head of its first request.
 HEAD_TIMEOUT: Final = 20.0
@@ -99,15 +102,21 @@ class ConnectionLimit:
         metrics.count("router_connections_closed", "crowd")
 
 
-class Connection(web.RequestHandler):
+class Connection(LaneConnection):
     """One connection: aiohttp's, with a deadline for its first request, and counted by a ConnectionLimit."""
 
     __slots__ = ("_deadline", "_limit")
 
     def __init__(
-        self, manager: web.Server, *, limit: ConnectionLimit, loop: asyncio.AbstractEventLoop, **options: Any
+        self,
+        manager: web.Server,
+        *,
+        limit: ConnectionLimit,
+        lane: FastLane | None,
+        loop: asyncio.AbstractEventLoop,
+        **options: Any,
     ) -> None:
-        super().__init__(manager, loop=loop, **options)
+        super().__init__(manager, lane=lane, loop=loop, **options)
         self._limit = limit
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -124,11 +133,15 @@ class Connection(web.RequestHandler):
             self._deadline.cancel()
         super().connection_lost(exc)
 
+    def note_answered(self) -> None:
+        """From now on the connection is idle."""
+        self._limit.touch(self)
+
     def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
         """Send the answer; from now on the connection is idle."""
-        self._limit.touch(self)
+        self.note_answered()
         if isinstance(resp, web.HTTPException):  # aiohttp's own, such as 417: its body is text
             _log_rejected(resp.status, None)
             resp = web.Response(status=resp.status)
@@ -243,7 +256,9 @@ def _log_rejected(status: int, error: BaseException | None) -> None:
     log("webhook", level=level, source="none", status=status, result=result, reason=reason)
 
 
-def connection_factory(server: web.Server, loop: asyncio.AbstractEventLoop, limit: int) -> Callable[[], Connection]:
+def connection_factory(
+    server: web.Server, loop: asyncio.AbstractEventLoop, limit: int, lane: FastLane | None = None
+) -> Callable[[], Connection]:
     """Return a factory for the connections of a listening socket, at most `limit` at once."""
     shared = ConnectionLimit(limit)
 
@@ -251,6 +266,7 @@ def connection_factory(server: web.Server, loop: asyncio.AbstractEventLoop, limi
         return Connection(
             server,
             limit=shared,
+            lane=lane,
             loop=loop,
             access_log=None,
             auto_decompress=False,  # signatures cover the bytes as received, and a compressed bomb stays small

@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from router import metrics
 from router.core.errors import AccountError, NotDurableError, WebhookError
 from router.core.events import SharedBody, SourceName
-from router.core.printable import masked, masked_key
+from router.core.printable import masked
 from router.core.sealing import NO_KEYS, SealedKind
 from router.core.signing.twilio import base_urls
 from router.core.stories import StageName, event_id, resource_of
 from router.core.values import replace
 from router.inbound.sources import SOURCES
-from router.logs import describe, log_soon
+from router.logs import describe
 from router.receiver.answers import Answer, make_constant
-from router.receiver.authentication import Authenticator, RefusalContext, SignatureAuthenticator
+from router.receiver.authentication import AcceptedWebhook, Authenticator, RefusalContext, SignatureAuthenticator
 from router.receiver.mail_authentication import make_mail_authenticator
 from router.receiver.misrouted import MisroutedAuthenticator
 from router.receiver.refusals import Quarantine, make_refused
+from router.receiver.webhook_record import WebhookRecord
 from router.streams.store.append import Appender, InboundFields, is_outage
 from router.streams.store.stories import StoryAbout
 
@@ -38,9 +37,11 @@ if TYPE_CHECKING:
     from router.core.sealing import Sealer
     from router.inbound.sources import Source
     from router.inbound.webhook import Piece
-    from router.receiver.authentication import Responder
+    from router.receiver.authentication import Responder, Steps
+    from router.receiver.requests import RawRequest
     from router.receiver.spool.spool import Spool
     from router.settings.model import Settings
+    from router.streams.store.append import Resolve
     from router.streams.store.stories import StoryWriter
 
 #: Seconds that an event which the spool cannot take waits for older ones of its subject to be drained, before 503.
@@ -49,9 +50,21 @@ DRAINING: Final = 3.0
 RETRY_AFTER: Final = "5"
 #: The result of a webhook with several events is the first of these that one of them has.
 _RESULTS: Final = ("spooled", "accepted", "duplicate")
-#: Events of a webhook whose ids its log line has.
-SHOWN: Final = 20
-_LEVELS: Final[dict[int, str]] = {HTTPStatus.OK: "info", HTTPStatus.INTERNAL_SERVER_ERROR: "error"}
+
+
+class JudgedWebhook(NamedTuple):
+    """A webhook before its append, with the verdict about it: accepted, refused, or steps to it; None: not judged."""
+
+    record: WebhookRecord
+    context: RefusalContext
+    verdict: AcceptedWebhook | Steps[AcceptedWebhook] | Exception | None = None
+
+
+class BegunWebhook(NamedTuple):
+    """A webhook whose event is being appended."""
+
+    record: WebhookRecord
+    fields: InboundFields
 
 
 def make_authenticators(
@@ -111,54 +124,102 @@ class Ingest:
         """Return how many webhooks nothing could store since the start, and when the last one came (µs)."""
         return dict(self._not_stored)
 
-    async def handle(self, request: web.Request, source: Source) -> Answer:
-        """Answer one webhook of `source`, and write its log line in every case."""
-        begun, received_at = time.perf_counter(), self._clock()
-        status, result, reason, key = 500, "failed", None, None
-        names: dict[str, Any] = {}
-        context = RefusalContext()
+    async def handle(self, request: web.Request, source: Source, judged: JudgedWebhook | None = None) -> Answer:
+        """Answer one webhook of `source`, and write its log line in every case; `begin` may have `judged` it."""
+        if judged is None:
+            judged = JudgedWebhook(WebhookRecord(source, self._clock()), RefusalContext())
+        record, context = judged.record, judged.context
         try:
-            accepted = await self._authenticators[source.name].authenticate(request, source, context)
-            pieces, reason = accepted.pieces, accepted.note
+            accepted = await self._accept(request, source, judged)
+            pieces, record.reason = accepted.pieces, accepted.note
             if len(pieces) == 1:  # the usual case
-                key = pieces[0].identity.key
-                names = {"event_id": event_id(key)}
-                result = await self._append(pieces[0], source, received_at)
+                record.note_event(pieces[0])
+                record.result = await self._append(pieces[0], source, record.received_at)
             else:
-                key = f"{len(pieces)} events"
-                names = {"event_ids": [event_id(piece.identity.key) for piece in pieces[:SHOWN]]}
-                result = await self._append_all(pieces, source, received_at)
-            status = 200
+                record.note_events(pieces)
+                record.result = await self._append_all(pieces, source, record.received_at)
+            record.status = 200
             if accepted.note is not None:
-                self._keep(request, source, AccountError(accepted.note), context, received_at)
+                self._keep(request, source, AccountError(accepted.note), context, record.received_at)
             if accepted.answer is None:
                 return self._constants[source.name]
             return Answer(200, await accepted.answer(), source.answer_type or "text/plain")
         except WebhookError as error:
-            status, result, reason = error.status, error.reason, masked(str(error), has_ids=False)
-            self._keep(request, source, error, context, received_at)
+            record.status, record.result, record.reason = error.status, error.reason, masked(str(error), has_ids=False)
+            self._keep(request, source, error, context, record.received_at)
             return Answer(error.status)
-        except NotDurableError as error:
-            status, result, reason = 503, "not-durable", str(error)
-            self._not_stored = {"webhooks": self._not_stored["webhooks"] + 1, "last": received_at}
-            return Answer(503, headers={"Retry-After": RETRY_AFTER})
         except Exception as error:  # noqa: BLE001 - the root of a webhook: it always ends in an answer and a log line
-            status, result, reason = 500, "failed", describe(error)
-            return Answer(500)
+            return self._fail(record, error)
         finally:
-            metrics.count("router_webhooks", source.name, str(status), result)
-            why = {} if reason is None else {"reason": reason}  # log_soon searches a line with a None for such fields
-            log_soon(
-                "webhook",
-                level=_LEVELS.get(status, "warning"),
-                source=source.name,
-                status=status,
-                result=result,
-                **why,
-                **names,
-                key=key and masked_key(key),
-                ms=round((time.perf_counter() - begun) * 1000, 2),
-            )
+            record.write()
+
+    async def _accept(self, request: web.Request, source: Source, judged: JudgedWebhook) -> AcceptedWebhook:
+        """Return the events of an authentic webhook; raises WebhookError for any other, and what judging it raised."""
+        authenticator, verdict = self._authenticators[source.name], judged.verdict
+        if verdict is None or not isinstance(authenticator, SignatureAuthenticator):
+            return await authenticator.authenticate(request, source, judged.context)
+        if isinstance(verdict, Exception):
+            raise verdict
+        return verdict if isinstance(verdict, AcceptedWebhook) else await authenticator.share.run(verdict)
+
+    def _fail(self, record: WebhookRecord, error: Exception) -> Answer:
+        """Return the answer to a webhook that nothing could store, or that failed."""
+        if isinstance(error, NotDurableError):
+            record.status, record.result, record.reason = 503, "not-durable", str(error)
+            self._not_stored = {"webhooks": self._not_stored["webhooks"] + 1, "last": record.received_at}
+            return Answer(503, headers={"Retry-After": RETRY_AFTER})
+        record.status, record.result, record.reason = 500, "failed", describe(error)
+        return Answer(500)
+
+    def begin(self, raw: RawRequest, source: Source, resolve: Resolve) -> BegunWebhook | JudgedWebhook | None:
+        """Judge a small webhook that Twilio signs and, if it has one event and the constant answer, append that.
+
+        Waits for nothing. `resolve` takes the outcome of the append; `finish` or `finish_late` must follow. What is
+        judged only, `handle` must take. None, with nothing done: the spool is active, or the body too large.
+        """
+        signed, spool = self._authenticators[source.name], self._spool
+        if not isinstance(signed, SignatureAuthenticator) or (spool is not None and spool.is_active):
+            return None
+        record, context = WebhookRecord(source, self._clock()), RefusalContext()
+        try:
+            verdict = signed.judge_at_once(raw, source, context)
+        except Exception as error:  # noqa: BLE001 - `handle` answers and logs it
+            return JudgedWebhook(record, context, error)
+        if verdict is None:
+            return None
+        if isinstance(verdict, AcceptedWebhook) and len(verdict.pieces) == 1 and not (verdict.answer or verdict.note):
+            record.note_event(verdict.pieces[0])
+            try:
+                fields = self._to_fields(verdict.pieces[0], source, record.received_at)
+                self._appender.append_soon(fields, resolve)
+            except Exception:  # noqa: BLE001 - `handle` comes to the same, and answers and logs it
+                return JudgedWebhook(record, context, verdict)
+            return BegunWebhook(record, fields)
+        return JudgedWebhook(record, context, verdict)
+
+    def finish(self, webhook: BegunWebhook, *, is_new: bool) -> Answer:
+        """Return the answer to a webhook whose event is durable, and write its log line."""
+        record = webhook.record
+        try:
+            record.result = "accepted" if is_new else self._told_duplicate(webhook.fields)
+            record.status = 200
+            return self._constants[record.source.name]
+        except Exception as error:  # noqa: BLE001 - the root of a webhook, as in `handle`
+            return self._fail(record, error)
+        finally:
+            record.write()
+
+    async def finish_late(self, webhook: BegunWebhook, error: NotDurableError) -> Answer:
+        """Return the answer to a webhook whose event Redis did not take; write its log line."""
+        record = webhook.record
+        try:
+            record.result = await self._spool_after(webhook.fields, error)
+            record.status = 200
+            return self._constants[record.source.name]
+        except Exception as problem:  # noqa: BLE001 - the root of a webhook, as in `handle`
+            return self._fail(record, problem)
+        finally:
+            record.write()
 
     def _keep(
         self, request: web.Request, source: Source, error: WebhookError, context: RefusalContext, received_at: int
@@ -183,10 +244,15 @@ class Ingest:
         try:
             return "accepted" if await self._appender.append(fields) else self._told_duplicate(fields)
         except NotDurableError as error:
-            if spool is None or not is_outage(error):
-                raise
-            spool.activate(str(error))
-            return await _put(spool, fields)
+            return await self._spool_after(fields, error)
+
+    async def _spool_after(self, fields: InboundFields, error: NotDurableError) -> str:
+        """Return the result of an event that Redis could not take; raises the error if the spool cannot help."""
+        spool = self._spool
+        if spool is None or not is_outage(error):
+            raise error
+        spool.activate(str(error))
+        return await _put(spool, fields)
 
     def _told_duplicate(self, fields: InboundFields) -> str:
         if self._stories is not None:

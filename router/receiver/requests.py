@@ -5,12 +5,15 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from router.core.errors import WrongTypeError
 from router.core.signing.twilio import SETTINGS_HEADER
 from router.core.values import Value
 
 if TYPE_CHECKING:
     from aiohttp import web
     from multidict import MultiMapping
+
+    from router.inbound.sources import Source
 
 SIGNATURE: Final = "X-Twilio-Signature"
 #: The header by which Twilio tells repeats of one webhook.
@@ -40,3 +43,10 @@ def stated_settings(headers: MultiMapping[str]) -> str | None:
 def media_type(header: str) -> str:
     """Return a content type without its parameters."""
     return header.partition(";")[0].strip().lower()
+
+
+def require_type(raw: RawRequest, source: Source) -> None:
+    """Raise WrongTypeError unless the content type is one of the source's."""
+    content_type = media_type(raw.headers.get("Content-Type", ""))
+    if content_type != source.content_type and content_type not in source.also:
+        raise WrongTypeError(f"{content_type[:64] or 'no content type'} instead of {source.content_type}")

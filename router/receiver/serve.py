@@ -14,7 +14,7 @@ from router.logs import log
 from router.process.loop import Stop, fail, settle_heap
 from router.process.metrics_hub import MetricsHub
 from router.process.supervisor import Supervisor, python_command
-from router.receiver.app import EXPOSITION, STOPPING, bypass_routing, create_app, failed
+from router.receiver.app import EXPOSITION, LANE, STOPPING, bypass_routing, create_app, failed
 from router.receiver.connections import allow_files, connection_factory
 from router.settings.environment import supervisor_socket
 
@@ -54,7 +54,8 @@ async def serve(settings: Settings, *, share_port: bool = False) -> int:
         assert runner.server is not None, "it is set up"  # noqa: S101 - for the type checker
         runner.server.request_handler = bypass_routing(runner.app, runner.server.request_handler)
         loop = asyncio.get_running_loop()
-        connect = connection_factory(runner.server, loop, allow_files(settings.max_connections))
+        most, lane = allow_files(settings.max_connections), runner.app[LANE]
+        connect = connection_factory(runner.server, loop, most, lane)
         try:
             listener = await loop.create_server(
                 connect, settings.host, settings.port, backlog=BACKLOG, reuse_port=share_port or None

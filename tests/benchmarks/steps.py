@@ -23,7 +23,7 @@ from aiohttp import web
 from router import logs
 from router.core.keys import Keys
 from router.process.loop import run
-from router.receiver.app import bypass_routing, create_app
+from router.receiver.app import LANE, bypass_routing, create_app
 from router.receiver.connections import connection_factory
 from router.settings.load import load
 from router.streams.consuming import admission
@@ -120,7 +120,7 @@ async def count_webhooks(redis_url: str, spool: Path, count: int) -> Steps:
     await runner.setup()
     assert runner.server is not None
     runner.server.request_handler = bypass_routing(runner.app, runner.server.request_handler)
-    make = connection_factory(runner.server, asyncio.get_running_loop(), CALLERS)
+    make = connection_factory(runner.server, asyncio.get_running_loop(), CALLERS, runner.app[LANE])
     callers = [(make(), _Caller()) for _ in range(CALLERS)]
     for connection, caller in callers:
         connection.connection_made(caller)

@@ -13,7 +13,7 @@ from yarl import URL
 
 from handlers.app import consuming
 from router.operations.stories import StorySearch
-from router.receiver.app import create_app
+from router.receiver.app import LANE, create_app
 from router.receiver.connections import connection_factory
 from router.settings.load import load
 from router.simulator.messages import message
@@ -68,7 +68,8 @@ class Parts:
         settings = self.settings(**changes)
         runner = web.AppRunner(create_app(settings), access_log=None, handle_signals=False, shutdown_timeout=1)
         await runner.setup()
-        factory = connection_factory(runner.server, asyncio.get_running_loop(), settings.max_connections)
+        lane = runner.app[LANE]
+        factory = connection_factory(runner.server, asyncio.get_running_loop(), settings.max_connections, lane)
         listener = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
         port = listener.sockets[0].getsockname()[1]
         try:

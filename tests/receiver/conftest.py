@@ -15,7 +15,7 @@ from yarl import URL
 
 from router import logs
 from router.core.keys import Keys
-from router.receiver.app import create_app
+from router.receiver.app import LANE, create_app
 from router.receiver.connections import connection_factory
 from router.settings.load import load
 from router.streams.client.embedded import free_port
@@ -114,12 +114,13 @@ async def start(redis, redis_url, output, tmp_path, monkeypatch):
         connector=aiohttp.TCPConnector(limit=200), timeout=aiohttp.ClientTimeout(total=60)
     ) as session:
 
-        async def start_one(*, server_url: str = redis_url, **environment: str) -> Receiver:
+        async def start_one(*, server_url: str = redis_url, has_lane: bool = True, **environment: str) -> Receiver:
             settings = settings_of(server_url, **{"ROUTER_SPOOL_DIR": str(tmp_path / "spool")} | environment)
             runner = web.AppRunner(create_app(settings), access_log=None, handle_signals=False, shutdown_timeout=1)
             await runner.setup()
             loop = asyncio.get_running_loop()
-            factory = connection_factory(runner.server, loop, settings.max_connections)
+            lane = runner.app[LANE] if has_lane else None
+            factory = connection_factory(runner.server, loop, settings.max_connections, lane)
             listener = await loop.create_server(factory, "127.0.0.1", 0)
             running.append((runner, listener))
             url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
