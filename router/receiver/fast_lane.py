@@ -128,7 +128,8 @@ class LaneConnection(web.RequestHandler):
     def _release(self) -> None:
         """Process what arrived while a webhook was on the lane."""
         held, self._held = self._held, b""
-        self._resume_transport_reading()
+        if not (self._reading_paused or self._buffer_paused):  # by aiohttp, for a webhook that it got meanwhile
+            self._resume_transport_reading()
         self.data_received(held)
 
     def _process_keepalive(self) -> None:
