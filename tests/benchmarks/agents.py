@@ -100,6 +100,18 @@ def entry_fields(namespace: str, number: int) -> dict[str, str]:
     return draft.to_fields()
 
 
+async def prepare_entries(stream: Stream, keys: Keys, first: int, count: int) -> None:
+    """Write the entries of `count` customers from number `first` on to the draft of a participants stream."""
+    draft = f"{stream.name}:draft"
+    await ensure_group(stream.redis, draft, stream.group)
+    for start in range(first, first + count, _CHUNK):
+        pipeline = stream.redis.pipeline(transaction=False)
+        for number in range(start, min(start + _CHUNK, first + count)):
+            fields: Any = entry_fields(keys.namespace, number)
+            pipeline.xadd(draft, fields)
+        await pipeline.execute()
+
+
 class AgentBench:
     """Gives the entries of new customers to one agent."""
 
@@ -118,7 +130,8 @@ class AgentBench:
     async def take_turn(self, seconds: float) -> Sample:
         """Let the agent greet new customers; raises BenchmarkError unless each got one message."""
         count = max(50, int(PACE * seconds))
-        await self._prepare(count)
+        await prepare_entries(self._stream, self._keys, self._seen, count)
+        self._seen += count
         asked, answered, used = await self._ask(COUNTS), await self._ask(ANSWERS), cpu_seconds(self._agent.pid)
         begun = time.perf_counter()
         await self._stream.release()
@@ -133,17 +146,6 @@ class AgentBench:
             sample["cpu_us"] = (now - used) / count * 1_000_000
             sample["busy"] = (now - used) / elapsed * 100
         return sample
-
-    async def _prepare(self, count: int) -> None:
-        redis, draft, first = self._stream.redis, f"{self._stream.name}:draft", self._seen
-        self._seen += count
-        await ensure_group(redis, draft, self._stream.group)
-        for start in range(first, first + count, _CHUNK):
-            pipeline = redis.pipeline(transaction=False)
-            for number in range(start, min(start + _CHUNK, first + count)):
-                fields: Any = entry_fields(self._keys.namespace, number)
-                pipeline.xadd(draft, fields)
-            await pipeline.execute()
 
     async def _ask(self, path: str) -> dict[str, int]:
         async with self._session.get(self._api + path) as response:

@@ -1,9 +1,10 @@
-"""The steps (bytecodes) of the interpreter for a webhook, a new customer and a known one, by function.
+"""The steps (bytecodes) of the interpreter for a webhook, a new customer, a known one and a greeting, by function.
 
 On a shared machine the times of one run are up to twice those of the next; the steps are the same everywhere, up to a
 few. They are not the whole cost: C code within a step (HMAC, JSON, sockets) is not counted. `python -m
-tests.benchmarks.steps` runs receiver and worker in this process, one after the other, traced: about a minute. A traced
-worker takes seconds for what takes it milliseconds, so it has more patience with its lanes than it has otherwise.
+tests.benchmarks.steps` runs receiver, worker and AI agent in this process, one after the other, traced: about a
+minute. A traced consumer takes seconds for what takes it milliseconds, so it has more patience with its lanes than it
+has otherwise.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
+from handlers.app import consuming, load_settings
 from router import logs
-from router.core.keys import Keys
+from router.core.keys import Keys, Target
 from router.process.loop import run
 from router.receiver.app import LANE, bypass_routing, create_app
 from router.receiver.connections import connection_factory
@@ -29,8 +31,10 @@ from router.settings.load import load
 from router.streams.consuming import admission
 from router.worker.app import working
 from tests.benchmarks import webhooks
+from tests.benchmarks.agents import prepare_entries
 from tests.benchmarks.customers import start_api
 from tests.benchmarks.filled_stream import Stream
+from tests.benchmarks.handwritten_agent import TEXT
 from tests.benchmarks.processes import running_processes, settings_of
 from tests.benchmarks.report import table
 
@@ -162,6 +166,21 @@ async def count_events(redis: Redis, environment: dict[str, str], count: int) ->
     return new, known
 
 
+async def count_greetings(redis: Redis, environment: dict[str, str], count: int) -> Steps:
+    """Let the AI agent join the conversations of `count` customers and greet them."""
+    keys, greeted = Keys(), Steps()
+    stream = Stream(redis, keys.participants(0, Target.AI_AGENT), str(Target.AI_AGENT))
+    await stream.create()
+    async with consuming("ai_agent", load_settings(environment | {"ROUTER_AI_AGENT_GREETING": TEXT})):
+        for first, steps in ((0, Steps()), (count, greeted)):  # the first does what is done only once
+            await prepare_entries(stream, keys, first, count)
+            with steps.counting():
+                await stream.release()
+                while await stream.acknowledged(count) < count:  # noqa: ASYNC110 - there is no event
+                    await asyncio.sleep(0.1)
+    return greeted
+
+
 async def main(count: int, most: int) -> int:
     """Print the tables."""
     logs.setup(process="steps", stream=io.StringIO())
@@ -171,6 +190,9 @@ async def main(count: int, most: int) -> int:
         api = await start_api(processes, "api", 0.0)
         new, known = await count_events(redis, settings_of(server.url, api), count)
         counted |= {"a new customer's message": new, "a known customer's message": known}
+        await redis.flushdb()
+        api = await start_api(processes, "api-alone", 0.0, is_alone=True)
+        counted["a greeting"] = await count_greetings(redis, settings_of(server.url, api), count)
     for name, steps in counted.items():
         rows = [(f"steps for {name}", "each"), *steps.rows(count, most)]
         print("\n".join(["", *table(rows)]))  # noqa: T201 - a tool talks to a person
