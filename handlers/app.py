@@ -35,7 +35,8 @@ from router.process.stories import make_stories
 from router.settings.accounts_file import CREDENTIALS
 from router.settings.load import load
 from router.streams.client.clock import RedisClock
-from router.streams.client.connection import connect
+from router.streams.client.connection import Redis, connect
+from router.streams.client.gathering import make_gathering_client
 from router.streams.consuming.consumer import StreamConsumer
 from router.streams.consuming.groups import Start
 from router.streams.consuming.story_notes import StoryNotes
@@ -70,7 +71,7 @@ def make_consumer(name: str, row: HandlerRow, ports: Ports, handler: Handler) ->
     settings, keys = ports.settings, ports.keys
     sealer = ports.store.sealer
     stories = make_stories(settings, ports.redis, process=row.group, clock=ports.clock)
-    effects = Effects(ports.redis, keys, row.group, make_replication(settings), sealer)
+    effects = Effects(_gathering(settings, ports.redis), keys, row.group, make_replication(settings), sealer)
     consumption = Consumption(name, handler, effects, sealer=sealer, stories=stories)
     for result in ("waiting", "failed"):
         metrics.expect("router_attempts", row.group, result)
@@ -115,12 +116,21 @@ async def consuming(name: str, settings: Settings, row: HandlerRow | None = None
         await close_clients(ports.apis, redis)
 
 
+def _gathering(settings: Settings, redis: Redis) -> Redis:
+    """Return a client that sends the commands of entries that are handled at the same time together, as the worker's.
+
+    Not with replicas: each write waits for them. Gain, by tests.benchmarks.steps, with own addresses written likewise:
+    65,000 to 27,000 steps of a customer who is greeted.
+    """
+    return redis if make_replication(settings).replicas else make_gathering_client(redis)
+
+
 def make_ports(settings: Settings) -> Ports:
     """Return the ports of a handler: Redis, the APIs, their clock; nothing is connected before it is used."""
     redis, clock = connect(settings.redis), RedisClock(settings.keys.inbound(0))
     replication = make_replication(settings)
     store = Store(
-        redis,
+        _gathering(settings, redis),
         settings.keys,
         marker_ttl=settings.marker_ttl,
         replication=replication,

@@ -285,7 +285,7 @@ class Store:
         now = self._clock() // 1000
         if own := {address.key: now for address in addresses}:
             key = self._keys.own_addresses(account_id)
-            pipeline = self._redis.pipeline(transaction=True)
+            pipeline = self._redis.pipeline(transaction=False)
             pipeline.zadd(key, own, gt=True)
             pipeline.zremrangebyrank(key, 0, -MAX_OWN_ADDRESSES - 1)
             await pipeline.execute()
