@@ -48,8 +48,10 @@ def fields(_: AccountRules, work: Work[MessageReceived]) -> Needed | None:
     route, message = work.route, work.event
     if route is None or route.conversation_id == work.entry.gone:
         return None
-    names = fields_for([route.participant_id], [message.customer, *message.aliases, *message.others])
-    return route.conversation_id, names + [member_field(other.key) for other in message.others]
+    names = fields_for((route.participant_id,), (message.customer, *message.aliases, *message.others))
+    if message.others:
+        names += [member_field(other.key) for other in message.others]
+    return route.conversation_id, names
 
 
 def apply(context: Context, work: Work[MessageReceived]) -> Outcome | None:
@@ -169,7 +171,7 @@ def _apply_open(
         if message.others and not _are_settled(context, work, ledger):
             return None
         fact = from_message(message, is_certain=is_certain)
-        if not take_communication(ledger, fact, text_limit=context.rules.text_limit):
+        if not take_communication(ledger, fact, text_limit=context.rules.text_limit, author_id=sender):
             return None
         if message.aliases and learn_aliases(ledger, sender, (message.customer, *message.aliases)):
             work.learned = (_lead_of(ledger, sender, message.customer), message.customer, *message.aliases)

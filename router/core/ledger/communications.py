@@ -177,12 +177,14 @@ def find_author(ledger: Ledger, fact: CommunicationFact) -> str | None:
     return find_announced(ledger, fact.author, fact.aliases)
 
 
-def take_communication(ledger: Ledger, fact: CommunicationFact, *, text_limit: int) -> bool:
+def take_communication(
+    ledger: Ledger, fact: CommunicationFact, *, text_limit: int, author_id: str | None = None
+) -> bool:
     """Publish a communication once, if its author is announced and the conversation is open; return whether it is.
 
-    `text_limit` is in characters.
+    `text_limit` is in characters. `author_id` is the result of `find_author`, if the caller has it.
     """
-    author_id = None if ledger.is_closed else find_author(ledger, fact)
+    author_id = None if ledger.is_closed else author_id or find_author(ledger, fact)
     if author_id is None:
         return False
     marker = ledger.marker_if_read(author_id)  # its details are not worth another read

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 SUBJECT: Final = "s:"
 #: Begins the names of the fields that hold a Marker.
 PARTICIPANT: Final = "p:"
+_REST: Final = "q:"
+_ADDRESS: Final = "a:"
+_RECIPIENT: Final = "r:"
 #: Holds who has the floor (core.routing.holding.Holding), once there was a request; `epoch` is beside it.
 HOLDING_FIELD: Final = "holding"
 #: The burst of the rule that decided (core.policy.Burst), if it has one.
@@ -73,12 +76,12 @@ def participant_field(participant_id: str) -> str:
 
 def rest_field(participant_id: str) -> str:
     """Return the hash field of the rest of a participant's marker."""
-    return f"q:{participant_id}"
+    return f"{_REST}{participant_id}"
 
 
 def address_field(key: str) -> str:
     """Return the hash field of the participant announced at an address (`CHANNEL|canonical`)."""
-    return f"a:{key}"
+    return f"{_ADDRESS}{key}"
 
 
 def member_field(key: str) -> str:
@@ -88,7 +91,7 @@ def member_field(key: str) -> str:
 
 def recipient_field(channel: str) -> str:
     """Return the hash field of our side's address on a channel."""
-    return f"r:{channel}"
+    return f"{_RECIPIENT}{channel}"
 
 
 def call_field(call_sid: str) -> str:
@@ -195,7 +198,7 @@ def fields_for(
     ids = list(participant_ids)
     fields = [*COMMON_FIELDS, *map(participant_field, ids), *map(rest_field, ids)]
     for address in addresses:
-        fields += (address_field(address.key), recipient_field(address.channel))
+        fields += (f"{_ADDRESS}{address.key}", f"{_RECIPIENT}{address.channel}")
     fields += map(call_field, call_sids)
     return list(dict.fromkeys(fields))
 
