@@ -131,9 +131,11 @@ def _canonicalize(channel: str, value: str) -> str:
     return text
 
 
+#: More than the addresses of the events that are in progress at once; what is remembered beyond that takes memory.
+_AT_ONCE: Final = 2_048
 #: One event needs the same few addresses several times, and customers write more than once.
 _CANONICAL: Final = Results(_canonicalize, 8_192)
-_KEYS: Final = Results(lambda channel, value: f"{channel}|{_CANONICAL[channel, value]}", 8_192)
+_KEYS: Final = Results(lambda channel, value: f"{channel}|{_CANONICAL[channel, value]}", _AT_ONCE)
 
 
 def with_plus(canonical: str) -> str:
@@ -215,7 +217,7 @@ def _mask(value: str) -> str:
     return head + shown
 
 
-_MASKED: Final = Results(_mask, 8_192)
+_MASKED: Final = Results(_mask, _AT_ONCE)
 
 
 def _is_number(text: str) -> bool:
