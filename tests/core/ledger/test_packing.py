@@ -76,6 +76,14 @@ def test_a_marker_survives_in_a_ledger_and_takes_no_field_too_many(marker):
     assert ledger.markers() == {"p1": make()}
 
 
+def test_a_number_may_be_longer_than_a_field():
+    """Times that no API gives are kept too."""
+    marker = make(version=Version(RECEIVED_AT, 10**60))
+    text, rest = pack_marker(marker)
+    assert rest is None or text
+    assert read_marker(whole(marker)) == marker
+
+
 @given(markers)
 def test_no_address_is_divided(marker):
     """Each address, call and alias is in one of the two fields as a whole: an erasure searches for addresses."""
