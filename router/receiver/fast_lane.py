@@ -7,7 +7,8 @@ answered in a row with all others of its pipeline. Whatever is unusual is aiohtt
 that is refused or has an answer of its own, a connection that is not idle, a spool that is active. If something
 unusual happens after the append (Redis fails, the process stops, the caller does not read), aiohttp gets the same
 bytes, and a handler that knows the outcome of the append (`LaneConnection.hand_over`).
-Gain, by tests.benchmarks.steps: 1,500 of the 3,100 steps of a webhook.
+Gain, by tests.benchmarks.steps: 940 of the 3,120 steps of a webhook, all of aiohttp's among them; a third of its CPU
+without the socket, by the process' clock.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def read_plain(data: bytes, sources: Mapping[str, Source]) -> tuple[Source, RawR
     """Return the source and the request of a plain webhook, whose path is one of `sources`; None for any other data.
 
     Of its headers only those are kept that a webhook is checked by.
-    Gain, by a timer: 5 µs, where aiohttp takes 25 to parse and dispatch a request.
+    Gain: that of the fast lane, of which this takes 5 µs by a timer.
     """
     end = data.find(b"\r\n\r\n", 0, MAX_HEAD)
     line, _, lines = data[: end + 2].decode("latin-1").partition("\r\n")
