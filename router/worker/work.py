@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
@@ -52,11 +51,10 @@ _INBOUND: Final = itemgetter(b"source", b"account", b"key", b"subject", b"receiv
 _READABLE: Final = frozenset(map(str.encode, INBOUND_ENTRY.readable))
 
 
-@dataclass(slots=True)
-class DeliveredWork(Work[Any]):
+class DeliveredWork(Work[Any], kw_only=True):
     """The work on one event, with its delivery."""
 
-    delivery: Delivery = field(kw_only=True)
+    delivery: Delivery
 
 
 def begin(

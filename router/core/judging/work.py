@@ -5,10 +5,11 @@ These are plain values: reading, committing and API requests are the worker's pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from router.core.events import Event
+from router.core.values import State, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +53,7 @@ class Memory(NamedTuple):
     known_at: tuple[Address, ...] = ()
 
 
-@dataclass(slots=True)
-class Work(Generic[EventT]):
+class Work(State, Generic[EventT]):
     """An event in progress, and what was read and decided for it so far.
 
     `kind`: the rules of the event's kind. `begun` (µs): when reading for it began. `account_id`: the account that the

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Address
@@ -17,6 +16,7 @@ from router.core.ledger.marker import (
 )
 from router.core.ledger.packing import SEPARATORS, pack_marker, read_marker
 from router.core.resources import ConversationStatus
+from router.core.values import State, field
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -39,8 +39,7 @@ class FieldNotReadError(RouterError):
         self.name = name
 
 
-@dataclass(slots=True)
-class LedgerFields:
+class LedgerFields(State):
     """The hash of one conversation as far as it was read, and the changes to it.
 
     `fields` are the fields found, `known` the names that were read (None: all); `changes` are the fields to write,

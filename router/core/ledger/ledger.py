@@ -8,7 +8,6 @@ The fields are listed in core.ledger.marker.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.addresses import Channel
@@ -45,6 +44,7 @@ from router.core.ledger.marker import (
 from router.core.resources import Conversation, ConversationStatus, Participant
 from router.core.routing.inputs import CloseFloor
 from router.core.routing.journal import write_line
+from router.core.values import field
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
 _OLDER: Final = "older than the committed state"
 
 
-@dataclass(slots=True)
 class Ledger(LedgerFields):
     """The committed state of one conversation, and what the facts taken so far add to it.
 

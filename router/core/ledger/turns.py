@@ -10,7 +10,6 @@ here (streams.store.timers). It goes to whoever holds the conversation then. The
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from router.core.entries import TurnData, draft_entry
@@ -21,6 +20,7 @@ from router.core.resources import ConversationStatus
 from router.core.sealed_texts import ENTRY, SEALED, open_texts, seal_document
 from router.core.sealing import NO_KEYS, SealedKind
 from router.core.timestamps import to_microseconds
+from router.core.values import field
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -177,12 +177,10 @@ def _opt_out(said: list[dict[str, Any]]) -> str | None:
     return keywords[-1] if all(keywords) else None
 
 
-@dataclass(slots=True)
 class TurnLedger(Ledger):
     """The ledger of a worker whose policy has bursts; `heard` are the entries to append to the turn, by id.
 
-    A ledger of its own, so that without bursts communications cost what they did. Methods of the base are called by its
-    name, since `super()` does not know a class with slots.
+    A ledger of its own, so that without bursts communications cost what they did.
     """
 
     heard: list[str] = field(default_factory=list)
@@ -190,7 +188,7 @@ class TurnLedger(Ledger):
     def hold(self, decision: Decision) -> str:
         """Return the target as Ledger does; the burst of the first decision is kept with it."""
         is_first = self.get("target") is None
-        held = Ledger.hold(self, decision)
+        held = super().hold(decision)
         if is_first and decision.asking.burst is not None:
             self.put(BURST_FIELD, show_burst(decision.asking.burst))
         return held
@@ -198,7 +196,7 @@ class TurnLedger(Ledger):
     def say(self, cause: Cause, fields: dict[str, Any], *, subject: str, name: str, claim: Claim) -> None:
         """Add a communication as Ledger does, to the open turn as well."""
         before = len(self.entries)
-        Ledger.say(self, cause, fields, subject=subject, name=name, claim=claim)
+        super().say(cause, fields, subject=subject, name=name, claim=claim)
         if len(self.entries) > before and self.get(BURST_FIELD) is not None:
             self.heard.append(self.entries[-1].id)
             self.wake_at = WITH_TURN if self.wake_at is None else self.wake_at
@@ -213,7 +211,7 @@ class TurnLedger(Ledger):
             if self.heard:
                 raise FieldNotReadError(TURN_FIELD)
             publish_turns(self, None)
-        return Ledger.take_conversation(self, conversation, version, cause)
+        return super().take_conversation(conversation, version, cause)
 
 
 def with_turns(ledger: Ledger) -> TurnLedger:
