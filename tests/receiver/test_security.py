@@ -27,6 +27,12 @@ from tests.support.accounts import BASE_URL, OTHER_ACCOUNT, OTHER_TOKEN, TOKEN
 JSON_TYPE = "application/json"
 
 
+@pytest.fixture(params=[True, False], ids=["lane", "aiohttp"])
+async def receiver(request, start):
+    """A receiver with and without the fast lane."""
+    return await start(has_lane=request.param)
+
+
 @pytest.fixture(params=list(SOURCES), ids=str)
 def source(request):
     return SOURCES[request.param]
