@@ -8,6 +8,7 @@ tables of keys and of expiries.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 #: Customers whose webhooks are sent at once, and webhooks between two lines of progress.
 CHUNK: Final = 4_000
 PROGRESS: Final = 20_000
+#: Seconds between two readings, and their relative difference below which nothing changes any more.
+PAUSE: Final = 1.0
+STEADY: Final = 0.0005
 #: Keys of one kind that are measured singly; the others of the kind count as their mean.
 MEASURED: Final = 1_000
 #: The part of the memory that keys of a kind belong to, of all contenders.
@@ -123,8 +127,9 @@ async def take_turn(case: Case, webhooks: int, seconds: float) -> Sample:
         await until_indexed(processes, redis)
         for child in (pair.receiver, pair.worker):
             await processes.end(child)
-        sample["left"] = await deleted_bytes(redis, CLAIMS) / customers / EACH
+        # The few first: with most keys gone, those that are left would share tables that are too large for them.
         sample["conversation"] = await deleted_bytes(redis, "ledgers") / customers
+        sample["left"] = await deleted_bytes(redis, CLAIMS) / customers / EACH
         return sample | {"webhooks": float(customers * EACH)}
 
 
@@ -156,6 +161,21 @@ async def used_bytes(redis: Redis) -> int:
     return int(row["used_memory"]) - int(row["mem_clients_normal"]) - int(row["mem_aof_buffer"])
 
 
+async def table_bytes(redis: Redis) -> int:
+    """Return the bytes of the tables of keys and of expiries, which Redis fits to their number by powers of two."""
+    stats: dict[str, Any] = await redis.memory_stats()
+    return int(stats["overhead.db.hashtable.lut"])
+
+
+async def settled_bytes(redis: Redis) -> int:
+    """Return the bytes that Redis uses once they do not change: it counts the buffers of clients by and by."""
+    found, before = await used_bytes(redis), 0
+    while abs(found - before) > found * STEADY:
+        await asyncio.sleep(PAUSE)
+        before, found = found, await used_bytes(redis)
+    return found
+
+
 async def bytes_of_parts(redis: Redis) -> dict[str, float]:
     """Return the bytes of each part, estimated from some keys of each kind."""
     found: Counter[str] = Counter(dict.fromkeys([*PARTS.values(), CLAIMS], 0))
@@ -164,9 +184,10 @@ async def bytes_of_parts(redis: Redis) -> dict[str, float]:
     return dict(found)
 
 
-async def deleted_bytes(redis: Redis, part: str) -> int:
-    """Delete all keys of a part and return the bytes that they took."""
-    before = await used_bytes(redis)
+async def deleted_bytes(redis: Redis, part: str) -> float:
+    """Delete all keys of a part and return the bytes that they took; each has an equal share of the tables."""
+    tables, keys = await table_bytes(redis), await redis.dbsize()
+    before = await settled_bytes(redis) - tables
     some: list[bytes] = []
     async for key in redis.scan_iter(count=1000):
         if part_of(key.decode("utf-8", "backslashreplace")) == part:
@@ -176,7 +197,8 @@ async def deleted_bytes(redis: Redis, part: str) -> int:
             some.clear()
     if some:
         await redis.delete(*some)
-    return before - await used_bytes(redis)
+    left = await redis.dbsize()
+    return before - (await settled_bytes(redis) - await table_bytes(redis)) + tables * (keys - left) / max(1, keys)
 
 
 @asynccontextmanager
