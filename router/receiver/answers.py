@@ -56,7 +56,8 @@ class SharedResponse(web.Response):
         waiting, self._waiting = self._waiting, []
         data = self.render()
         for transport in waiting:
-            transport.write(data)
+            if not transport.is_closing():  # else uvloop raises, and the others would get no answer
+                transport.write(data)
 
     def render(self) -> bytes:
         """Return the whole response, with the date of now; it is made once a second."""

@@ -87,7 +87,7 @@ class LaneConnection(web.RequestHandler):
             return
         self._taken = None
         self.note_answered()
-        if self.transport is None:
+        if self.transport is None or self.transport.is_closing():  # uvloop raises if it is written to
             return
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         self.transport.write(data)

@@ -153,7 +153,7 @@ class Boundaries:
 
 
 def _read_length(head: str) -> int | None:
-    """Return the length of the body that follows a head; None if the head is not in plain lines."""
+    """Return the length of the body that follows a head; None if the head is not in plain lines, or nothing follows."""
     line, _, lines = head.partition("\r\n")
     parts = _HEADER.split(lines)
     if any(parts[::3]) or " \r\n" in lines or not _REQUEST_LINE.fullmatch(line):
@@ -161,5 +161,8 @@ def _read_length(head: str) -> int | None:
     folded = [name.lower() for name in parts[1::3]]
     if not _is_usual(folded):
         return None
-    length = dict(zip(folded, parts[2::3], strict=True)).get("content-length", "0")
+    values = dict(zip(folded, parts[2::3], strict=True))
+    if values.get("connection", "keep-alive").lower() != "keep-alive":  # aiohttp's parser reads nothing more
+        return None
+    length = values.get("content-length", "0")
     return int(length) if _LENGTH.fullmatch(length) else None

@@ -9,6 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 import orjson
+from msgspec.structs import asdict as to_dict
 
 from router.core.keys import Target
 from tests.chaos.order import count_overtakes
@@ -148,6 +149,6 @@ def dump(directory: Path, record: RoundRecord, report: Report) -> None:
         ],
     }
     for name, rows in tables.items():
-        text = b"\n".join(orjson.dumps(row) for row in rows)
+        text = b"\n".join(orjson.dumps(row, default=to_dict) for row in rows)
         (directory / f"{name}.jsonl").write_bytes(text + b"\n")
     (directory / "report.txt").write_text(report.render() + "\n", encoding="utf-8")

@@ -82,7 +82,7 @@ def test_only_a_constant_answer_is_shared():
 
 async def send(shared, written):
     """Send a shared response to a caller that appends what it receives to `written`."""
-    await shared.prepare(SimpleNamespace(transport=SimpleNamespace(write=written.append)))
+    await shared.prepare(SimpleNamespace(transport=SimpleNamespace(write=written.append, is_closing=lambda: False)))
     await shared.write_eof()
 
 
@@ -125,6 +125,18 @@ async def test_answers_keep_the_order_of_their_requests(start):
     async with on_wire(receiver.port) as wire:
         await wire.send(b"".join(whole(request) for request in (good, forged, good, good, forged, good)))
         assert [(await wire.answer()).status for _ in range(6)] == [200, 403, 200, 200, 403, 200]
+
+
+async def test_a_connection_that_closes_meanwhile_costs_the_others_no_answer():
+    """uvloop raises when it is written to; the callers behind it get their answers all the same."""
+    shared, written = SharedResponse(b"", "text/plain"), []
+    for is_closing in (False, True, False):
+        transport = SimpleNamespace(
+            write=written.append if not is_closing else None, is_closing=lambda it=is_closing: it
+        )
+        await shared.prepare(SimpleNamespace(transport=transport))
+    await asyncio.sleep(0)
+    assert len(written) == 2
 
 
 async def test_a_caller_that_has_disconnected_raises():

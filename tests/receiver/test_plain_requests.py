@@ -226,6 +226,13 @@ def test_a_request_in_two_pieces_ends_at_a_boundary(cut):
     assert boundaries.is_between
 
 
+def test_no_boundary_follows_a_request_that_ends_its_connection():
+    """aiohttp's parser reads nothing more after it."""
+    boundaries = Boundaries()
+    boundaries.note(request(*HEADERS, b"Connection: close"))
+    assert not boundaries.is_between
+
+
 def test_a_connection_with_pipelined_requests_stays_aiohttps():
     """Where one request ends in the middle of the data, no boundary is known any more."""
     boundaries = Boundaries()
