@@ -10,6 +10,7 @@ refuses raise its DataError here too.
 
 from __future__ import annotations
 
+import asyncio
 from inspect import isawaitable
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 #: The frequent names of commands, which are one word.
 _ONE_WORD: Final = frozenset({"EVALSHA", "SET", "GET", "MGET", "DEL", "EXISTS", "EXPIRE", "RPUSH", "XACK"})
+#: Bytes that a transport of asyncio takes without asking its writer to wait.
+HIGH_WATER: Final = 65_536
 #: The types of replies that are no errors.
 _PLAIN: Final = frozenset({bytes, int, float, str, bool, list, type(None)})
 #: Options that change how a reply is read.
@@ -79,8 +82,22 @@ class _Packing:
 class _Fast(_Packing, AbstractConnection):
     """Reads a reply that has arrived already without a timer. Gain, estimated from single timers: 8 µs each.
 
+    What the transport takes at once is sent without a task, which redis-py starts for its timeout. Gain, by a timer: 27
+    to 10 µs a pipeline.
+
     Not for Sentinel-managed connections, which must check each error for a primary that was demoted.
     """
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - redis-py's signature
+        """Send commands; waits only if the connection must be made or checked, or may not take them at once."""
+        writer: Any = self._writer
+        is_ready = isinstance(command, list) and self.is_connected and not writer.transport.is_closing()
+        if is_ready and check_health and self.health_check_interval:
+            is_ready = asyncio.get_running_loop().time() <= self.next_health_check
+        if is_ready and sum(map(len, command)) <= HIGH_WATER:
+            writer.writelines(command)
+        else:
+            await super().send_packed_command(command, check_health=check_health)
 
     async def read_response(
         self,

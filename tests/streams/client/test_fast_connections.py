@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 from redis.asyncio import Connection, Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import BusyLoadingError, DataError, ResponseError, TimeoutError  # noqa: A004 - redis-py's
+from redis.exceptions import (
+    BusyLoadingError,
+    DataError,
+    ResponseError,
+    TimeoutError,  # noqa: A004 - redis-py's
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from router.streams.client.connection import connect
 from router.streams.client.fast_connections import pack
@@ -178,3 +184,37 @@ async def test_no_more_replies_are_read_than_commands_were_sent(redis):
     assert await connection.read_replies(0) == []
     assert await connection.read_replies(1) == [b"b"]
     await redis.connection_pool.release(connection)
+
+
+@pytest.mark.real
+async def test_more_than_the_transport_takes_at_once_is_waited_for(own_server, clients):
+    """They have the connection's timeout, after which it is closed; with a server that reads they all arrive."""
+    redis = clients(own_server.url, timeout=scaled(2))
+    connection = await redis.connection_pool.get_connection()
+    large = b"x" * 50_000_000  # more than the buffers of both sockets take
+    await connection.send_packed_command(connection.pack_commands([("APPEND", "{0}:large", large)]))
+    assert await connection.read_response() == len(large)
+    own_server.stall()
+    with pytest.raises(TimeoutError, match="writing"):
+        await connection.send_packed_command(connection.pack_commands([("APPEND", "{0}:large", large)]))
+    assert not connection.is_connected
+    own_server.resume()
+    await redis.connection_pool.release(connection)
+    assert await redis.ping()
+
+
+@pytest.mark.real
+async def test_a_command_on_a_connection_that_was_lost_is_an_error(redis):
+    """It is not sent into the void, and the next one gets a new connection."""
+    connection = await redis.connection_pool.get_connection()
+    connection._writer.transport.abort()
+
+    async def ask():
+        await connection.send_packed_command(connection.pack_commands([("PING",)]))
+        await connection.read_response()
+
+    with pytest.raises(RedisConnectionError):
+        await ask()
+    assert not connection.is_connected
+    await redis.connection_pool.release(connection)
+    assert await redis.ping()
