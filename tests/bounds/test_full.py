@@ -74,7 +74,7 @@ async def test_new_webhooks_and_events_in_flight_outlive_a_full_redis(own_server
     for _ in range(2):
         await deployment.start_worker()
     sandbox = deployment.sandbox
-    sandbox.fault(method="POST", route="/v2/Conversations", latency_seconds=scaled(0.5), times=len(BEFORE))
+    sandbox.fault(method="POST", route="/v2/Conversations", latency_seconds=scaled(2), times=len(BEFORE))
     assert set(await deployment.send(*BEFORE)) == {200}
     await until(lambda: _has_begun(deployment))
     beats = [deployment.keys.heartbeat(0, RESOLVER, consumer) for consumer in await _consumers(deployment)]

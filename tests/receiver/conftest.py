@@ -80,6 +80,10 @@ class Receiver:
         assert len(found) == count
         return found
 
+    async def stored(self) -> list[bytes]:
+        """The keys in Redis, without those of announcements, whose moment nothing determines."""
+        return [key for key in await self.redis.keys() if b":process" not in key]
+
     async def has_nothing_else(self) -> bool:
         """Tell whether Redis holds nothing except what was refused, the number of partitions, and announcements."""
         known = (b"quarantine", b":refusals:", b":process", self.keys.layout().encode())

@@ -310,7 +310,7 @@ async def test_other_methods(receiver, source, sample, method):
     """
     answer = await receiver.send(signed(sample()).but(signature=None), method)
     assert (answer.status, answer.body, answer.headers["Allow"]) == (405, b"", "POST")
-    assert await receiver.redis.keys() == [receiver.keys.layout().encode()]
+    assert await receiver.stored() == [receiver.keys.layout().encode()]
     (line,) = receiver.webhooks()
     assert (line["status"], line["result"]) == (405, "method")
 
